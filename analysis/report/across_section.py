@@ -12,7 +12,7 @@ from analysis.tables.latex import latex_texts
 
 
 def across_section(found: Sequence[tuple[str, Across]]) -> Section:
-    """Return the comparisons over datasets, a part a metric; ``found`` are names of metrics and their comparisons.
+    """Return the comparisons over datasets, one part for each metric of ``found``, which also gives its name.
 
     Where rows are compared by no metric, the section says why, once. It is empty for a single dataset.
     """
@@ -26,7 +26,7 @@ def across_section(found: Sequence[tuple[str, Across]]) -> Section:
 
 
 def across_latex(one: Across) -> str:
-    """Return the comparison as a LaTeX table, with the sentences of the report below it. There has to be one."""
+    """Return the comparison, which must have been made, as a LaTeX table with the report's sentences below it."""
     caption = f"Rows over {len(one.datasets)} datasets by {metric_name(one.metric)}."
     grid = _grid(one)
     rows = [[item if isinstance(item, str) else item.text for item in row] for row in grid.rows]
@@ -70,7 +70,7 @@ def _grid(one: Across) -> Grid:
 
 
 def _verdict(one: Across) -> str:
-    """Return what Friedman's and Nemenyi's tests say, in full sentences."""
+    """Return the results of Friedman's and Nemenyi's tests in sentences."""
     found = one.compared
     assert found is not None  # the caller has looked
     over = f"{len(one.rows)} rows over {len(one.datasets)} datasets ({', '.join(one.datasets)})"

@@ -1,4 +1,4 @@
-"""The report's first part, which is read in a minute: a sentence a dataset, and a figure of the differences."""
+"""The report's first part, which is read in a minute: sentences on each dataset, and a figure of the differences."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,19 +13,19 @@ from analysis.tables.table import shown as shown_score
 from tunekit.parsing import how_many
 
 MOST_DIFFERENCES = 4
-"""The rows of a column whose differences from the best stand in its sentence; a figure shows those of all."""
+"""The most rows of a column whose differences from the best are in its sentences; a figure shows those of all."""
 
 Shown = list[tuple[str, Entry]]
-"""The rows of one column: each one's label and entry."""
+"""The rows of one column, each with its label and its entry."""
 
 
 def answer_section(
     tables: Sequence[Table], figures: Sequence[CaptionedFigure] = (), before: Sequence[str] = ()
 ) -> Section:
-    """Return the answer of ``tables``: a sentence a column, and ``figures`` of their differences.
+    """Return the answer of ``tables``: sentences on each column, and ``figures`` of their differences.
 
-    The paragraphs ``before`` stand first, such as how the rows were trained; empty ones are left out. The sentences
-    say what the marks of the tables say. Those of several tables stand under the captions, since one dataset has
+    The paragraphs ``before`` come first, such as how the rows were trained; empty ones are left out. The sentences
+    agree with the marks of the tables. Those of several tables have the captions above them, since a dataset may have
     another best row among other rows. The section is empty where no table ranks its rows.
     """
     answers: dict[str, list[str]] = {}  # tables of two tasks that both have macro-F1 have one caption
@@ -50,13 +50,13 @@ def ranked_columns(table: Table) -> Iterator[tuple[str, Shown]]:
 
 
 def metric_of(table: Table) -> str:
-    """Return what the cells of a table call its metric."""
+    """Return the name of a table's metric as its cells have it."""
     cells = [one.score.cell for one in table.entries.values() if one.score.cell]
     return metric_label(table.spec.metric, cells) if cells else metric_name(table.spec.metric)
 
 
 def _sentence(table: Table, column: str, shown: Shown) -> str:
-    """Return what one column says: its best row, and how every other row stands to it, with the difference."""
+    """Return the sentences on one column: its best row, and the difference of the other rows from it."""
     number = table.best[column]
     label, best = table.spec.rows[number].label, table.entries[number, column]
     others = [(name, one) for name, one in shown if one is not best and one.versus and one.score.sample]
@@ -79,7 +79,7 @@ def _sentence(table: Table, column: str, shown: Shown) -> str:
 
 
 def _differences(tested: Shown) -> list[str]:
-    """Return a sentence for each of the best of ``tested``, and one for all the others of each verdict."""
+    """Return a sentence for each of the best rows of ``tested``, and one for all the others of each verdict."""
     ordered = sorted(tested, key=lambda item: -_merit(item[1]))
     populations = {one.versus.population for _, one in ordered if one.versus}
     tests = {one.versus.test for _, one in ordered if one.versus}
@@ -101,7 +101,7 @@ def _differences(tested: Shown) -> list[str]:
 
 
 def _merit(entry: Entry) -> float:
-    """Return the mean with the sign that makes more better."""
+    """Return the mean with the sign by which a higher value is better."""
     score = entry.score
     return score.measure.sign * score.sample.mean if score.sample else 0.0
 
@@ -109,8 +109,8 @@ def _merit(entry: Entry) -> float:
 def _difference(subject: str, one: Comparison, other: str, where: str, test: str) -> str:
     """Return the sentence that ``subject`` lies so far above ``other``, or below it, with interval, p and verdict.
 
-    ``one`` is the row ``other`` minus the row of ``subject``; the sentence is about the latter. ``where`` says what the
-    interval holds for, and ``test`` which test gave the p.
+    ``one`` is the row ``other`` minus the row of ``subject``; the sentence is about the latter. ``where`` names the
+    population of the interval, and ``test`` the test that gave the p. Raises ValueError where there is no comparison.
     """
     if one.difference is None:
         raise ValueError(f"{other} was not compared")

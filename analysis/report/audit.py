@@ -1,4 +1,4 @@
-"""What a sweep's own copies of its datasets say of them: duplicates, conflicting labels, balance, trivial baselines."""
+"""The audit of a sweep's own copies of its datasets: duplicates, conflicting labels, balance, trivial baselines."""
 
 import hashlib
 from collections import Counter
@@ -45,13 +45,13 @@ class DatasetAudit:
     """The name of the sweep that holds the copy."""
     counts: pd.DataFrame
     """One row a split: items, texts (distinct), groups, conflicting (distinct texts with several labels), and items
-    whose text stands in another split, ``in train`` and ``in val``."""
+    whose text is also in another split, ``in train`` and ``in val``."""
     shared_groups: dict[tuple[str, str], int]
-    """The number of groups that stand in both of two splits; pairs of splits without any are left out."""
+    """The number of groups that are in both of two splits; pairs of splits without any are left out."""
     balance: pd.DataFrame
     """One row a split, one column a class: number of items. Without columns where an item has no class."""
     known_right: int
-    """The number of test items whose text stands in train with its own label as the most frequent there."""
+    """The number of test items whose text is in train and has the item's label most often there."""
     baselines: dict[str, tuple[float, float]]
     """The accuracy and macro-F1 on test, in [0, 1], of train's majority class and of a memoriser of train; empty
     where an item has no class."""
@@ -154,7 +154,7 @@ def _counts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shared_groups(rows: pd.DataFrame) -> dict[tuple[str, str], int]:
-    """Return the number of groups that stand in both of two splits, where there are any."""
+    """Return the number of groups that are in both of two splits, where there are any."""
     groups = {str(split): set(part["group"]) for split, part in rows.groupby("split", sort=False)}
     shared = {(a, b): len(groups[a] & groups[b]) for a, b in combinations(groups, 2)}
     return {pair: count for pair, count in shared.items() if count}
@@ -178,10 +178,9 @@ def _scores(gold: IntArray, predicted: IntArray, num_classes: int) -> tuple[floa
 
 
 def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[int, tuple[float, float]] | None:
-    """Return the number of test items whose text does not stand in train, and accuracy and macro-F1 on them, of one
-    trial.
+    """Return the number of test items whose text is not in train, and one trial's accuracy and macro-F1 on them.
 
-    Return None where predictions or the dataset's copy are missing. Raises DamagedRecord where the two don't belong
+    Returns None where predictions or the dataset's copy are missing. Raises DamagedRecord where the two don't belong
     together.
     """
     frame = read_predictions(folder, "test", epoch)
@@ -191,7 +190,7 @@ def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[
         return None
     facts, rows = read_copy(paths[0])
     test = rows[rows["split"] == "test"].sort_values("row")
-    # Predictions stand in the order of the split's rows; labels and groups prove it.
+    # Predictions are in the order of the split's rows; equal labels and groups prove it.
     same = len(test) == len(frame) and (
         (test["label"].to_numpy() == frame["gold"].to_numpy()).all()
         and (test["group"].to_numpy() == frame["group_id"].to_numpy()).all()
@@ -204,7 +203,7 @@ def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[
 
 
 def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Section:
-    """Return the audits, a part a dataset, or a part a copy where sweeps hold different copies of a dataset."""
+    """Return the audits, one part for each dataset, or for each copy where sweeps hold different ones of a dataset."""
     parts = [
         Section(
             title,

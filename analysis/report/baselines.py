@@ -1,4 +1,4 @@
-"""What classifiers that learn nothing score beside the methods: the most frequent class, and labels of equal texts."""
+"""The scores of classifiers that learn nothing, beside those of the methods: the majority class and the memoriser."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ TRIVIAL = {
 
 
 def baseline_sentences(members: Sequence[Configurations], audit: DatasetAudit) -> list[str]:
-    """Return sentences on what trivial classifiers score on test, and how many cells are below the better of them."""
+    """Return sentences on the test scores of trivial classifiers, and on how many cells are below them."""
     if "majority" not in audit.baselines:
         return []
     scores = {
@@ -74,7 +74,7 @@ def trivial_sentences(found: Sequence[Cell], audits: Sequence[DatasetAudit]) -> 
 
 
 def _below(members: Sequence[Configurations], baseline: tuple[float, float]) -> str:
-    """Return how many of the cells scored on test have lower means than a baseline's accuracy and macro-F1."""
+    """Return a sentence on how many cells scored on test have lower means than a baseline's accuracy and macro-F1."""
     scored = [cell for one in members for cell in one.cells if cell.split == "test" and cell.completed]
     accuracy, macro = (
         sum(sample.mean < limit for cell in scored if (sample := cell.sample(metric)) is not None)

@@ -1,4 +1,4 @@
-"""The report's section on claims: each verdict with its p, what it holds for, and what it used."""
+"""The report's section on claims: each verdict with its p, the texts it holds for, and the runs it used."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ MIB = 2**20
 
 
 def claims_section(verdicts: Sequence[ClaimResult], every: bool = True) -> Section:
-    """Return a line a claim: its verdict, the p of that direction, what it holds for, and why; below, what it used.
+    """Return a row a claim: its verdict, the p of that direction, what it holds for, and why; below, what it used.
 
     Without ``every``, claims that can't be tested are counted and not listed. It is empty where none is left.
     """
@@ -54,7 +54,7 @@ def _here(one: ClaimResult) -> str:
 
 
 def _used(shown: Sequence[ClaimResult]) -> tuple[Section, ...]:
-    """Return which configurations, split, population and test each part of the claims used."""
+    """Return a section with the configurations, split, population and test that each part of the claims used."""
     rows: list[tuple[Inline, ...]] = [
         (one.id, part.part.statement, part.part.dataset, part.part.metric, *_texts(part, part.tested))
         for one in shown
@@ -96,7 +96,7 @@ def _tests(tested: Tested) -> str:
 
 
 def _difference(part: PartResult, tested: Tested) -> str:
-    """Return a minus b with its interval, in the unit that people read."""
+    """Return a minus b with its interval, in a unit for reading: MiB, seconds or points."""
     unit, by = {"peak_memory_bytes": (" MiB", 1 / MIB), "train_seconds": (" s", 1.0)}.get(part.part.metric, ("", 1.0))
     if part.part.metric not in OFF_ITEMS:
         by = task_of(part.part.dataset).measure(part.part.metric).scale

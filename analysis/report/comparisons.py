@@ -160,7 +160,7 @@ def single_runs_section(tables: Sequence[Table]) -> Section:
 
 
 def _one_against_one(a: Score, b: Score) -> McNemar | None:
-    """Return None unless each has one run, with predictions on the same items."""
+    """Return McNemar's test, or None unless each has one run, with predictions on the same items."""
     if a.cell is None or b.cell is None or len(a.cell.completed) != 1 or len(b.cell.completed) != 1:
         return None
     try:
@@ -168,7 +168,7 @@ def _one_against_one(a: Score, b: Score) -> McNemar | None:
     except DamagedRecord:
         raise
     except ValueError:
-        return None  # no predictions: other sections say so
+        return None  # there are no predictions, which other sections say
     if one.items != other.items:
         return None
     return mcnemar(one.predictions.gold, one.predictions.predicted[0], other.predictions.predicted[0])
@@ -294,7 +294,7 @@ def _points(value: float, interval: Interval, measure: Metric) -> str:
 
 
 def _of_arrangements(p: float | None, least: float) -> str:
-    """Return the p of a permutation test, and whether so few seeds allow no smaller one, ``least``."""
+    """Return the p of a permutation test as text, which says where it is the ``least`` that so few seeds allow."""
     if p is None:
         return ""
     return f"{_p(p)}, the smallest that so few seeds allow" if math.isclose(p, least) else _p(p)

@@ -1,4 +1,4 @@
-"""The numbers behind a report as CSV files: ``runs.csv`` with a row a trial, ``epochs.csv`` with a row an epoch.
+"""The numbers of a report as CSV files: ``runs.csv`` with a row a trial, ``epochs.csv`` with a row an epoch.
 
 ``tunekit import`` reads both without a map.
 """
@@ -15,8 +15,8 @@ from analysis.tidy import tidy_epochs, tidy_trials
 def data_files(records: SweepRecords) -> Mapping[str, str]:
     """Return the texts of ``runs.csv`` and ``epochs.csv`` by name.
 
-    Each setting, score and cost is a column, scores in [0, 1]; ``split`` is the split whose scores tables show. What a
-    trial does not have is empty.
+    Each setting, score and cost has a column; scores are in [0, 1], and ``split`` is the split whose scores tables
+    show. A column that a trial has no value for is empty.
     """
     trials, epochs = tidy_trials(records), tidy_epochs(records)
     tested = trials.filter(like="test_").notna().any(axis=1)

@@ -48,7 +48,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Details:
-    """Text of fixed width behind a line that opens it."""
+    """Text of fixed width that is folded under the line ``summary`` until a reader opens it."""
 
     summary: str
     text: str
@@ -59,7 +59,7 @@ Block = Paragraph | Points | Grid | Details | Table | CaptionedFigure
 
 @dataclass(frozen=True)
 class Section:
-    """A headed part of a report. ``anchor`` is where links to it lead."""
+    """A part of a report under a heading. ``anchor`` is the name that links to it use."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -71,5 +71,5 @@ class Section:
 
 
 def kept(sections: Iterable[Section | None]) -> Sequence[Section]:
-    """Return the sections that say something."""
+    """Return the sections that have a block or a part."""
     return [one for one in sections if one is not None and (one.blocks or one.parts)]

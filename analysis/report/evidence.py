@@ -1,4 +1,4 @@
-"""What stands behind the tables: intervals, the price of choosing an epoch, costs, provenance, trials."""
+"""The evidence for the tables: intervals, the effect of choosing an epoch, costs, provenance, trials."""
 
 import json
 import os
@@ -59,12 +59,12 @@ def intervals_section(found: Sequence[Cell]) -> Section:
 
 
 def _unit(found: Sequence[Cell]) -> str:
-    """Return `` in percent`` where all scores of ``found`` are so; where they are not, each has the unit of its own."""
+    """Return `` in percent`` where all scores of ``found`` are so, else an empty text: each then has its own unit."""
     return " in percent" if in_percent(found) else ""
 
 
 def _how(found: Sequence[Cell]) -> str:
-    """Return how intervals on new texts are made for the tasks of ``found``."""
+    """Return the ways in which intervals on new texts are made for the tasks of ``found``, as text."""
     parts = ["accuracy by a crossed analysis of variance, macro-F1 by a crossed bootstrap"]
     if not all(cell.has_classes for cell in found):
         parts = [
@@ -75,7 +75,7 @@ def _how(found: Sequence[Cell]) -> str:
 
 
 def selection_section(records: SweepRecords) -> Section:
-    """Return each cell's score by the three ways to choose an epoch, and by how much the best on test flatters it."""
+    """Return each cell's score by the three ways to choose an epoch, and the optimism of the best on test."""
     chosen = {select: {cell.anchor: cell for cell in cells(records, select)} for select in SELECTIONS}
     rows: list[tuple[Inline, ...]] = []
     compared: list[Cell] = []
@@ -100,7 +100,7 @@ def selection_section(records: SweepRecords) -> Section:
 
 
 def settings_section(found: Sequence[Cell]) -> Section:
-    """Return, for each method with several settings, the chosen and the best on test, and by how much that flatters."""
+    """Return, for each method with several settings, the chosen ones and the best on test, with its optimism."""
     rows: list[tuple[Inline, ...]] = []
     compared: list[Cell] = []
     for one in configurations(found):
@@ -155,12 +155,12 @@ def costs_section(found: Sequence[Cell]) -> Section:
 
 
 def _time(value: float) -> str:
-    """Return minutes or hours with one decimal, and small ones with two digits."""
+    """Return minutes or hours as text, with one decimal, or with two digits below 1."""
     return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def provenance_section(records: SweepRecords) -> Section:
-    """Return what ran on what: trials grouped by commit, versions, machine and way of execution."""
+    """Return the trials grouped by commit, versions, machine and way of execution."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in records.trials.dropna(subset=["provenance"]).to_dict("records"):
         where, how = json.loads(row["provenance"]), json.loads(row["execution"])
@@ -198,7 +198,10 @@ def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> S
 
 
 def _new_text(cell: Cell, metric: str) -> str:
-    """Return the interval on new texts, or why there can be none; empty where nothing varies or seeds are too few."""
+    """Return the interval on new texts, or the reason why there can be none.
+
+    It is empty where nothing varies or there are too few seeds.
+    """
     try:
         return _interval(interval_on_new_text(metric, cell), cell.measure(metric))
     except DamagedRecord:
@@ -208,7 +211,7 @@ def _new_text(cell: Cell, metric: str) -> str:
 
 
 def _why_no_interval(sample: Sample) -> str:
-    """Return why a sample has no interval where it has none."""
+    """Return the reason why a sample that has no interval has none."""
     if sample.n < MIN_SEEDS:
         return f"fewer than {MIN_SEEDS} seeds"
     return "no standard deviation is known" if sample.std is None else "nothing varies"
@@ -228,14 +231,14 @@ def _trial(cell: Cell, trial: CellTrial, out: Path) -> tuple[Inline, ...]:
 
 
 def _state(cell: Cell, trial: CellTrial) -> str:
-    """Return how a trial ended, and whether it counts with the scores of the majority class."""
+    """Return how a trial ended, as text that says where it counts with the scores of the majority class."""
     if trial.status is None:
         return "unfinished"
     return f"{ending(cell.settings, trial.status, trial.num_epochs)}{', filled' if trial.filled else ''}"
 
 
 def _folder(path: Place, out: Path) -> Inline:
-    """Return a link to a trial's folder; the name alone on an object store, to which no browser finds."""
+    """Return a link to a trial's folder, or its name alone on an object store, which a browser can't open."""
     return Link(path.name, quote(os.path.relpath(path, out))) if isinstance(path, Path) else path.name
 
 
@@ -244,7 +247,7 @@ def _interval(interval: Interval | None, measure: Metric) -> str:
 
 
 def predictions_section(found: Sequence[Cell]) -> Section:
-    """Return each cell's peak by the closed form beside what its trials recorded.
+    """Return each cell's peak memory by the closed form beside the peak that its trials recorded.
 
     It is empty where no trial holds a prediction.
     """

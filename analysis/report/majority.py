@@ -18,9 +18,8 @@ from tunekit.tasks import task_of
 def majority_scores(records: SweepRecords) -> Callable[[str, str], Mapping[str, float]]:
     """Return a function of a dataset and a split that returns the scores of train's majority class on that split.
 
-    The scores stand under their name with the split before it, such as ``test_macro_f1``. They are empty where no
-    sweep keeps a copy of the dataset that has rows of the split. The function raises DamagedRecord where the copy is
-    damaged.
+    The names of the scores have the split before them, such as ``test_macro_f1``. The mapping is empty where no sweep
+    keeps a copy of the dataset that has rows of the split. The function raises DamagedRecord where the copy is damaged.
     """
 
     @cache
@@ -38,9 +37,10 @@ def majority_scores(records: SweepRecords) -> Callable[[str, str], Mapping[str, 
 
 
 def filled_with_majority(records: SweepRecords, found: Sequence[Cell]) -> list[Cell]:
-    """Return ``found``, every failed trial of it scored as the majority class.
+    """Return ``found`` with every failed trial scored as the majority class.
 
-    Raises UserError where the sweep keeps no copy of a dataset that it takes, and DamagedRecord where that is damaged.
+    Raises UserError where the sweep keeps no copy of a dataset that this needs, and DamagedRecord where the copy is
+    damaged.
     """
     majority = majority_scores(records)
 

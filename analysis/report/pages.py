@@ -1,4 +1,4 @@
-"""A report's sections as one Markdown text, and as one offline HTML page. Text is escaped for each."""
+"""A report's sections as one Markdown text, and as one offline HTML page, each with its own escapes."""
 
 from collections.abc import Sequence
 from importlib import resources
@@ -23,7 +23,7 @@ def markdown_sections(sections: Sequence[Section], level: int = 2) -> str:
 
 
 def html_page(title: str, sections: Sequence[Section]) -> str:
-    """Return the report as one HTML page that fetches nothing and runs no script; figures stand in it as SVG."""
+    """Return the report as one HTML page that fetches nothing and runs no script; its figures are SVG inside it."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string((resources.files("analysis.report") / "report.html.j2").read_text("utf-8"))
     return template.render(

@@ -1,4 +1,4 @@
-"""The report's parts that need no more training: calibration, ensembles of seeds, overlap of errors, early stopping."""
+"""The report's sections on calibration, ensembles of seeds, overlap of errors, and early stopping in hindsight."""
 
 from collections.abc import Sequence
 
@@ -45,7 +45,7 @@ def calibration_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
 
 
 def ensembles_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
-    """Return what the seeds of each cell score together."""
+    """Return the scores of the ensemble of each cell's seeds."""
     rows: list[tuple[Inline, ...]] = []
     for cell, logits in found:
         for one in ensemble_gains(cell, logits):
@@ -60,7 +60,7 @@ def ensembles_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
 
 
 def overlap_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
-    """Return how far rows err on the same items, dataset by dataset."""
+    """Return how far pairs of rows err on the same items, dataset by dataset."""
     datasets: dict[str, list[tuple[Cell, CellLogits]]] = {}
     for cell, logits in found:
         datasets.setdefault(cell.dataset, []).append((cell, logits))
@@ -81,9 +81,9 @@ def overlap_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
 
 
 def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
-    """Return what early stopping would have given and saved in each cell, and in which cells it can't be told, and why.
+    """Return what early stopping would have given and saved in each cell, and the reasons why cells are left out.
 
-    It is empty where it can be told in no cell.
+    It is empty where no cell can show it.
     """
     rows: list[tuple[Inline, ...]] = []
     left_out: dict[str, list[str]] = {}
@@ -126,7 +126,7 @@ NEVER_STOPPED = (
 
 
 def _change(one: SimulatedPatience, measure: Metric) -> str:
-    """Return the change with its interval, or why there is none."""
+    """Return the change with its interval, or with the reason why there is none."""
     if one.num_stopped == 0:
         return "no change (no trial stops early)"
     if one.interval is not None:

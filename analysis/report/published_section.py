@@ -28,7 +28,7 @@ class Reproduction:
     compared: Difference | None
     """Welch's t of the scores here against the printed mean, std and n; None where it can't be made."""
     reason: str
-    """Why it can't be made; empty where it is."""
+    """The reason why the comparison can't be made; empty where it is."""
 
 
 def reproductions(found: Sequence[Cell], metrics: Sequence[str]) -> list[Reproduction]:
@@ -44,7 +44,7 @@ def reproductions(found: Sequence[Cell], metrics: Sequence[str]) -> list[Reprodu
 
 
 def published_section(found: Sequence[Cell], metrics: Sequence[str]) -> Section:
-    """Return each cell beside what is printed for it, the difference in points, and whether it was reproduced.
+    """Return each cell beside its printed score, with the difference in points and whether it was reproduced.
 
     Raises UserError where nothing is printed for any of these cells.
     """
@@ -82,7 +82,7 @@ def answer(one: Reproduction, p_holm: float | None) -> str:
 
 
 def grim_note(score: PublishedScore) -> str:
-    """Return what GRIM says against a printed mean accuracy; empty where it fits, or GRIM does not apply."""
+    """Return the objection of GRIM to a printed mean accuracy; empty where it fits, or GRIM does not apply."""
     if score.metric != "accuracy" or not score.items or not score.n:
         return ""
     found = grim(score.mean, score.items, score.n)
@@ -92,7 +92,7 @@ def grim_note(score: PublishedScore) -> str:
 
 
 def _once(scores: Sequence[PublishedScore]) -> list[PublishedScore]:
-    """Return the scores, each cell and metric once: full RoBERTa stands in two of the study's tables."""
+    """Return the scores with each cell and metric once: full RoBERTa is in two of the study's tables."""
     first: dict[tuple[str, ...], PublishedScore] = {}
     for one in scores:
         first.setdefault((one.model, one.method, one.dataset, one.metric), one)

@@ -18,7 +18,7 @@ HOW = (
 
 
 def rates_section(maps: Sequence[RateMap], found: Sequence[Cell]) -> Section:
-    """Return everything on ``maps``, of the cells ``found``; empty where no method was trained at several rates.
+    """Return the section on ``maps`` of the cells ``found``; empty where no method was trained at several rates.
 
     Raises DamagedRecord where stored predictions can't be read.
     """
@@ -32,7 +32,7 @@ def rates_section(maps: Sequence[RateMap], found: Sequence[Cell]) -> Section:
 
 
 def _ranges(maps: Sequence[RateMap]) -> Grid:
-    """Return what validation says of the rates of each of ``maps``."""
+    """Return the best rate on validation and the range around it, for each of ``maps``."""
     rows: list[tuple[Inline, ...]] = []
     for one in maps:
         low, high = one.within or (None, None)
@@ -70,7 +70,7 @@ def _on_test(maps: Sequence[RateMap]) -> Grid:
 
 
 UNKNOWN = "not in the grid, or not known"
-"""What stands in place of a default rate that the grid does not hold."""
+"""The text in place of a score at a default rate that the grid does not hold."""
 
 
 def _metric(maps: Sequence[RateMap]) -> tuple[str, str, str]:
@@ -95,7 +95,7 @@ def _test(cell: Cell | None, one: RateMap) -> Inline:
 
 
 def _decided(pairs: Sequence[Pair]) -> Grid:
-    """Return what each pair of methods decides at default rates and at own rates."""
+    """Return the difference of each pair of methods at their default rates and at their own rates."""
     rows: list[tuple[Inline, ...]] = []
     for pair in pairs:
         first, second = pair.first.chosen, pair.second.chosen

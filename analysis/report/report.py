@@ -1,4 +1,4 @@
-"""The report of one or more sweeps: what its tables are, and its sections in the order in which they are read."""
+"""The report of one or more sweeps: its tables, and its sections in the order in which they are read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -83,14 +83,14 @@ KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Choices:
-    """What a report may be asked for beyond its sweeps."""
+    """The options of a report."""
 
     select: str = SELECTIONS[0]
     """The epoch whose scores count: ``last``, ``best-val`` or ``best-test``."""
     metrics: Sequence[str] = ()
     """The metrics of the tables; those that the tasks report where none is named."""
     published: bool = False
-    """Whether the published value stands beside each cell."""
+    """Whether tables show the published value beside each cell."""
     fill: bool = False
     """Whether failed trials count with the score of the majority class."""
     margin: float | None = None
@@ -123,7 +123,7 @@ class Report:
 
 
 def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
-    """Return the report of ``records``; ``out`` is the folder it will stand in.
+    """Return the report of ``records``; ``out`` is the folder it will be written to.
 
     Raises UserError on bad choices, and DamagedRecord where a trial's predictions or steps can't be read.
     """

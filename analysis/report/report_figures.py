@@ -35,7 +35,7 @@ def report_figures(
 def differences_figure(table: Table) -> CaptionedFigure | None:
     """Return the forest plot of a table: each row minus the best of its column, with its 95 % interval.
 
-    Return None where no row was tested against another.
+    Returns None where no row was tested against another.
     """
     groups = []
     populations = set()

@@ -24,7 +24,7 @@ LESS_DEFAULT = "test, less the default"
 
 
 def search_section(found: Sequence[SearchResult]) -> Section:
-    """Return everything on ``found``; empty where no sweep is a search."""
+    """Return the section on ``found``; empty where no sweep is a search."""
     if not found:
         return Section("Search", (), "search")
     about = Paragraph(
@@ -60,7 +60,7 @@ def tuned_grid(found: Sequence[SearchResult]) -> list[Grid]:
 
 
 def choices(found: Sequence[SearchResult]) -> list[tuple[SearchResult, Confirmation, str]]:
-    """Return each chosen configuration of each study once, with its roles: ``best, 1se``."""
+    """Return each chosen configuration of each study once, with its roles as text, such as ``best, 1se``."""
     chosen = []
     for one in found:
         for trial in dict.fromkeys(confirmed.trial.number for confirmed in one.roles):
@@ -107,7 +107,7 @@ def versus_default(one: SearchResult, confirmed: Confirmation) -> Comparison | N
 
 
 def _budget(found: Sequence[SearchResult]) -> Grid:
-    """Return what each study spent, and the size of what it searched."""
+    """Return the budget that each study spent, and the space that it searched."""
     rows: list[tuple[Inline, ...]] = []
     for one in found:
         study = one.study
@@ -160,7 +160,7 @@ def _unequal(found: Sequence[SearchResult]) -> list[Points]:
 
 
 def _rates(found: Sequence[SearchResult]) -> list[Grid]:
-    """Return the range of learning rates that do nearly as well as the best, of each study."""
+    """Return, for each study, the range of learning rates that do nearly as well as the best."""
     rows: list[tuple[Inline, ...]] = []
     for one in found:
         close = near(one)
@@ -178,7 +178,7 @@ def _rates(found: Sequence[SearchResult]) -> list[Grid]:
 
 
 def _notes(found: Sequence[SearchResult]) -> list[Points]:
-    """Return what can't be shown, and why; studies of one reason in one line."""
+    """Return what can't be shown, and why, with the studies of one reason on one line."""
     notes: dict[str, list[str]] = {}
     for one in found:
         for note in _missing(one):
@@ -206,7 +206,7 @@ def _missing(one: SearchResult) -> list[str]:
 
 
 def _trials(one: SearchResult, anchor: str) -> Section:
-    """Return all trials of a study, the best first, those that its validation part can't tell from the best marked."""
+    """Return all trials of a study, best first, with a mark on those that validation can't tell from the best."""
     within = {trial.number for trial in one.within}
     front = {trial.number for trial in one.front} if len(one.study.objectives) > 1 else set()
     roles: dict[int, list[str]] = {}

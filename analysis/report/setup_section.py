@@ -1,4 +1,4 @@
-"""The report's part on what was trained on what: the data of each dataset, and how each method was trained on it."""
+"""The report's section on data and training: the data of each dataset, and how each method was trained on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -31,9 +31,9 @@ OF_EVERY_METHOD = tuple(
 def setup_section(
     records: SweepRecords, found: Sequence[Cell], audits: Sequence[DatasetAudit], select: str = SELECTIONS[0]
 ) -> Section:
-    """Return a sentence on the data of each dataset and a table of the methods that were trained on it.
+    """Return sentences on the data of each dataset and a table of the methods that were trained on it.
 
-    ``audits`` are those of the copies of the datasets. It is empty where there is no cell to show.
+    ``audits`` are those of the copies of the datasets. The section is empty where there is no cell to show.
     """
     datasets: dict[str, list[Configurations]] = {}
     for one in configurations(found):
@@ -49,7 +49,7 @@ def setup_section(
 
 
 def _data(members: Sequence[Configurations], copied: bool, audits: Sequence[DatasetAudit]) -> str:
-    """Return the sentences on a dataset: its task, the items of each split, and what trivial classifiers score.
+    """Return the sentences on a dataset: its task, the items of each split, and the scores of trivial classifiers.
 
     ``copied`` says whether a sweep holds a copy of it, and ``audits`` has one audit for each different copy. A copy
     without an audit is damaged.
@@ -79,7 +79,7 @@ def _data(members: Sequence[Configurations], copied: bool, audits: Sequence[Data
 
 
 def _cut(members: Sequence[Configurations]) -> list[str]:
-    """Return a sentence where trials trained on a part of the training items, as their settings say."""
+    """Return sentences on the settings by which trials trained on a part of the training items."""
     settings = [cell.settings for one in members for cell in one.cells]
     fractions, limits = (
         list(dict.fromkeys(one.get(name) or 0 for one in settings)) for name in ("val_fraction", "train_limit")
@@ -99,7 +99,7 @@ def _cut(members: Sequence[Configurations]) -> list[str]:
 
 
 def _options(members: Sequence[Configurations]) -> list[str]:
-    """Return a sentence for each option of training that is not at its default, and that no row's name says.
+    """Return a sentence for each option of training that is not at its default and is in no row's name.
 
     An option in which the configurations of a method differ is part of their names.
     """
@@ -139,15 +139,15 @@ class _Rate:
     """The learning rate of a cell, and where it comes from."""
 
     value: float | None
-    """None where none is recorded."""
+    """The rate; None where none is recorded."""
     origin: str
-    """In a few words, as a table has them."""
+    """The origin in a few words, for a table."""
     sentence: str
-    """What a sentence says of several rates of this origin, after its subject."""
+    """The rest of a sentence whose subject is several rates of this origin."""
     fixed: bool
-    """Whether it was given and not chosen, so that a sentence names it."""
+    """Whether the rate was given and not chosen, so that a sentence names it."""
     tuned: bool = False
-    """Whether it was chosen on validation."""
+    """Whether the rate was chosen on validation."""
 
     def __str__(self) -> str:
         return "not recorded" if self.value is None else f"{number(self.value)} ({self.origin})"
@@ -181,8 +181,9 @@ def _rate(records: SweepRecords, one: Configurations, cell: Cell, role: str) -> 
 
 
 def training_sentences(records: SweepRecords, found: Sequence[Cell]) -> str:
-    """Return for how long and in which batches the rows of the tables were trained, and where their learning rates come
-    from; empty where there is no cell to show.
+    """Return sentences on the epochs and batches of the tables' rows, and on the origin of their learning rates.
+
+    The text is empty where there is no cell to show.
     """
     roles = roles_of(records)
     shown = [(one, cell) for one in configurations(found) for cell in ([one.chosen] if one.chosen else one.cells)]
@@ -217,9 +218,9 @@ def training_sentences(records: SweepRecords, found: Sequence[Cell]) -> str:
 
 
 def _unlike(shown: Sequence[Cell]) -> list[str]:
-    """Return for each dataset on which ``shown`` were not trained alike in which settings each row was.
+    """Return, for each dataset on which ``shown`` were not trained alike, the settings in which the rows differ.
 
-    Settings that only one method has are left out, and so is the learning rate, on which other sentences are.
+    Settings that only one method has are left out, and so is the learning rate, which has sentences of its own.
     """
     told = []
     for dataset in dict.fromkeys(cell.dataset for cell in shown):

@@ -1,4 +1,4 @@
-"""What a report says of its own numbers: what they are, the best of each column, what is left out and why."""
+"""The report's sections on its own numbers: what they mean, which trials failed, and what is left out and why."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -37,9 +37,7 @@ SINGLE = (
 def about_section(
     records: SweepRecords, found: Sequence[Cell], tables: Sequence[Table], select: str, notes: Sequence[str] = ()
 ) -> Section:
-    """Return what the scores are, what the comparisons of ``tables`` hold for, how many trials there are, and ``notes``
-    on the report itself.
-    """
+    """Return how to read the scores and the comparisons of ``tables``, the counts of trials, and ``notes``."""
     trials = [trial for cell in found for trial in cell.trials]
     states = Counter("unfinished" if trial.status is None else trial.status for trial in trials)
     compared = (entry.versus for table in tables for entry in table.entries.values())
@@ -82,7 +80,7 @@ OF_CLASSES = (
 
 
 def without_classes_section(found: Sequence[Cell]) -> Section:
-    """Return which parts of the report leave out which datasets, since their labels are no classes."""
+    """Return a line for each dataset that some parts of the report leave out, since its labels are no classes."""
     left = {cell.dataset_name: cell.task.name for cell in found if not cell.has_classes}
     lines = tuple(f"{name} ({task.replace('_', ' ')}): {OF_CLASSES} are left out." for name, task in left.items())
     return Section("Parts that are for classification alone", (Points(lines),) if lines else (), "without-classes")
