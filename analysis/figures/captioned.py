@@ -1,4 +1,4 @@
-"""A figure of a document, with its caption and its place; matplotlib is loaded only once a figure is drawn."""
+"""A figure of a document with its caption and its files; matplotlib is loaded only once a figure is drawn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FORMATS = ("svg", "pdf", "png")
 DEFAULT_FORMATS = ("svg", "pdf")
 MAX_STEM = 120
-"""The characters of a stem at most; file systems allow 255 bytes a file name."""
+"""The most characters of a stem; file systems allow 255 bytes a file name."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CaptionedFigure:
 
     @property
     def title(self) -> str:
-        """The title that stands in the figure, in one line."""
+        """The title that is drawn in the figure, on one line."""
         return " ".join(self.figure.get_suptitle().replace(r"\$", "$").split())
 
     @cached_property

@@ -16,7 +16,7 @@ from analysis.figures.labels import row_labels, seeds_text, splits_text
 from analysis.figures.plots import score_against_cost
 from analysis.statistics.this_set import mean_interval
 
-# Of a trial's summary: the axis, and what is 1 on it.
+# The costs in a trial's summary, each with the label of its axis and the value that is 1 there.
 COSTS = {
     "num_trainable_params": ("trainable parameters", 1),
     "peak_memory_bytes": ("peak memory (MiB)", 2**20),
@@ -24,11 +24,14 @@ COSTS = {
 }
 MEMORY = "peak_memory_bytes"
 CHARACTERS_PER_INCH = 15
-"""The characters of 8 points that an inch holds, about."""
+"""The approximate number of characters of 8 points in an inch."""
 
 
 def cost_figures(members: Sequence[Cell], metric: str) -> list[CaptionedFigure]:
-    """Return the figure of the configurations that count of ``members``, of one dataset; none where it has no panel."""
+    """Return the figure of those configurations of ``members``, all of one dataset, that count.
+
+    The list is empty where the figure has no panel.
+    """
     chosen = [one.chosen for one in configurations(members) if one.chosen]  # test ranks no settings of one method
     drawn = {cost: [n for n, one in enumerate(chosen) if _compares(one, cost)] for cost in COSTS}
     found = {cost: points for cost, places in drawn.items() if len(points := _points(chosen, places, metric, cost)) > 1}
@@ -64,13 +67,14 @@ def cost_figures(members: Sequence[Cell], metric: str) -> list[CaptionedFigure]:
 
 
 def _compares(cell: Cell, cost: str) -> bool:
-    """Return whether a cost of ``cell`` compares methods: on a CPU, memory is what the process holds of all trials."""
+    """Return whether a cost of ``cell`` compares methods: memory on a CPU is that of a process, with all its trials."""
     return cost != MEMORY or "cpu" not in cell.devices
 
 
 def _points(members: Sequence[Cell], places: Sequence[int], metric: str, cost: str) -> pd.DataFrame:
-    """Return a row for each cell at ``places`` that has both, by its place: label, cost, score, low, high as
-    ``score_against_cost`` takes them.
+    """Return a row for each cell at ``places`` that has a score and the cost, as ``score_against_cost`` takes them.
+
+    The index is the place of the cell; the columns are label, cost, score, low and high.
     """
     rows = {}
     labels = row_labels(members)

@@ -30,7 +30,7 @@ def critical_difference_figure(found: Across, metric_name: str, stem: str) -> Ca
 
 
 def critical_difference(compared: AcrossDatasets, labels: Sequence[str], ax: Axes) -> Axes:
-    """Draw R rows, named by ``labels``, at their mean ranks, best first, with a bar a group that is not separated."""
+    """Draw the rows, named by ``labels``, at their mean ranks, best first, with a bar for each group of alike rows."""
     means = [one.value for one in compared.mean_ranks]
     order = sorted(range(len(labels)), key=means.__getitem__)
     places = range(len(order))

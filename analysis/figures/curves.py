@@ -1,4 +1,7 @@
-"""Learning curves: data and an ``ax`` in, ``ax`` out. Single seeds thin, their mean thick, a band of one sample std."""
+"""Learning curves: data and an ``ax`` in, ``ax`` out.
+
+Single seeds are thin lines, their mean a thick one, with a band of one sample standard deviation.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -22,7 +25,7 @@ FIELDS = {item.name: item.metadata for item in fields(EpochRecord)}
 
 
 def fields_of(task: Task) -> Mapping[str, Mapping[str, Any]]:
-    """Return what can be drawn of the epochs of ``task`` by its name: label and unit of each value of a record."""
+    """Return the values of an epoch's record of ``task`` that can be drawn: the label and unit of each, by name."""
     scores = {
         f"{split}_{one.name}": {"label": f"{SPLITS[split].capitalize()} {one.label}", "unit": one.unit}
         for split in SCORED_SPLITS
@@ -34,7 +37,7 @@ def fields_of(task: Task) -> Mapping[str, Mapping[str, Any]]:
 
 @dataclass(frozen=True)
 class LineStyle:
-    """How a mean is drawn: told apart by colour (Okabe and Ito's palette, for colour-blind readers), and in grey."""
+    """The style of a mean's line: a colour of Okabe and Ito's palette for colour-blind readers, dashes and marker for grey."""
 
     colour: str
     style: str | tuple[float, tuple[float, ...]] = "-"
@@ -78,7 +81,7 @@ def line_style(place: int) -> LineStyle:
 def band(curves: pd.DataFrame, ax: Axes, label: str, line_style: LineStyle) -> Axes:
     """Draw ``curves``, one column a seed over the index: each thin, the mean thick, mean ± sample std where n > 1.
 
-    The index's name is what hover values call it.
+    Hover values call the index by its name.
     """
     for seed in curves:
         ax.plot(curves.index, curves[seed], color=line_style.colour, alpha=0.4, linewidth=0.6)
@@ -122,8 +125,8 @@ def loss_curve(steps: pd.DataFrame, ax: Axes, steps_per_epoch: float) -> Axes:
     """Draw the mean training loss of each epoch as ``band`` does, over the faint losses of single steps.
 
     ``steps`` has one row a step and trial: seed, step, train_loss. The trials may have run different numbers of epochs,
-    each of ``steps_per_epoch`` steps. The axis is in epochs; a mean stands at the middle of its epoch. Of more than 400
-    steps, means of equal runs of steps are drawn.
+    each of ``steps_per_epoch`` steps. The axis is in epochs; a mean is drawn at the middle of its epoch. Where there
+    are more than 400 steps, means over equal runs of steps are drawn.
     """
     count = int(steps["step"].max())
     width = -(-count // MAX_POINTS)
@@ -140,7 +143,7 @@ def loss_curve(steps: pd.DataFrame, ax: Axes, steps_per_epoch: float) -> Axes:
 def panels(
     steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, axes: Sequence[Axes], task: Task = CLASSIFICATION
 ) -> Sequence[Axes]:
-    """Draw the training loss (of each step too where steps are kept) on the first of two axes, scores on the second.
+    """Draw the training loss (that of steps too, where they are kept) on the first of two axes, scores on the second.
 
     Both axes are in epochs and have the same limits. The scores are those of ``task`` that have bounds on both sides,
     so that they share an axis. A metric that no trial recorded is left out, and so is micro-F1 where it equals
@@ -178,13 +181,13 @@ def panels(
 def learning_curves(
     steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, title: str, task: Task = CLASSIFICATION
 ) -> Figure:
-    """Return a figure of the training loss beside the scores an epoch, such as accuracy, micro- and macro-F1.
+    """Return a figure of the training loss beside the scores after each epoch, such as accuracy, micro- and macro-F1.
 
-    Data as ``panels`` takes them.
+    The data are as ``panels`` takes them.
     """
     n = epochs["seed"].nunique()
     heading = wrapped(f"{title}, n = {n}{', mean ± std over seeds' if n > 1 else ''}", 80, 3)
-    # The panels lie at the same places in all figures, so that figures can stand side by side; sizes are in inches.
+    # The panels are at the same places in all figures, so that figures can be set side by side; sizes are in inches.
     width, above, panel, below = 6.6, 0.17 + 0.17 * len(heading.split("\n")), 2.35, 0.5
     height = above + panel + below
     figure = Figure(figsize=(width, height))
@@ -224,7 +227,7 @@ class CellCurves:
 
 
 def overview(columns: Sequence[CellCurves], title: str) -> NotebookFigure:
-    """Return the curves of ``columns`` side by side, five a row; losses over epochs where one of them lacks steps."""
+    """Return the curves of ``columns`` side by side, five a row; losses are over epochs where one lacks steps."""
     if any(column.steps is None for column in columns):
         columns = [replace(column, steps=None) for column in columns]
     bands = ceil(len(columns) / MAX_COLUMNS)
@@ -252,7 +255,7 @@ def overview(columns: Sequence[CellCurves], title: str) -> NotebookFigure:
 def metric_panel(columns: Sequence[CellCurves], metrics: Sequence[str], title: str) -> NotebookFigure:
     """Return one panel with a line a cell: mean over seeds, a band of one sample std, and single seeds thin.
 
-    ``metrics`` names the field of EpochRecord that is drawn of each of ``columns``: cells may differ in their split.
+    ``metrics`` has the field of EpochRecord that is drawn for each of ``columns``: cells may differ in their split.
     """
     facts = fields_of(columns[0].task)[metrics[0]]
     scale = 100.0 if facts["unit"] == "%" else 1.0

@@ -1,4 +1,4 @@
-"""Drawing figures by matplotlib: hover values without a script, the same bytes each time, one drawing a format."""
+"""Drawing figures with matplotlib: hover values without a script, the same bytes each time, one drawing a format."""
 
 import io
 import textwrap
@@ -24,19 +24,19 @@ PIXELS_PER_INCH = 200
 
 
 def plain(text: str) -> str:
-    """Return ``text`` that matplotlib does not take for mathematics and XML can hold."""
+    """Return ``text`` in a form that matplotlib does not read as mathematics and that XML can hold."""
     return "".join(character if character.isprintable() else " " for character in text).replace("$", r"\$")
 
 
 def wrapped(text: str, width: int, lines: int) -> str:
-    """Return ``text`` on at most ``lines`` lines of ``width`` characters, the rest cut off; plain."""
+    """Return ``plain(text)`` on at most ``lines`` lines of ``width`` characters; the rest is cut off."""
     return "\n".join(textwrap.wrap(plain(text), width, max_lines=lines, placeholder=" …"))
 
 
 def hover(ax: Axes, xs: Iterable[float], ys: Iterable[float], texts: Sequence[str]) -> None:
     """Show each text where the mouse rests on its point, in SVG; nothing is drawn, in no format.
 
-    A text travels as the link of an invisible marker, which matplotlib writes for each point of its own.
+    A text is stored as the link of an invisible marker, because matplotlib writes a link for each point.
     """
     ax.scatter(list(xs), list(ys), s=100, color=(0, 0, 0, 0), linewidths=0, urls=texts, zorder=10)
 
@@ -99,8 +99,8 @@ def _no_word_of_boxes() -> Iterator[None]:
 class _OptionsOfEmbedded(subset.Options):  # type: ignore[misc]
     """Options by which fontTools cuts a font that is embedded in a PDF file.
 
-    A PDF file says where each glyph stands, so that tables by which a program places glyphs are of no use in it. To
-    read them takes two thirds of the time.
+    A PDF file gives the place of each glyph, so that the font's tables for placing glyphs are of no use in it. Reading
+    them takes two thirds of the time.
     """
 
     def __init__(self, **options: Any) -> None:

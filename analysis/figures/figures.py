@@ -1,4 +1,4 @@
-"""The figures of sweeps: a learning curve a cell in the order of its grid, and what compares cells on one dataset."""
+"""The figures of sweeps: a learning curve for each cell in the order of its grid, and comparisons on each dataset."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -49,11 +49,11 @@ MAX_OVERVIEW = 20  # cells on one page
 def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str | None = None) -> list[CaptionedFigure]:
     """Return the figures of all cells that have a completed trial and are no search's, and then those of searches.
 
-    They come kind by kind: curves, overview, cost, spread, confusion, learning rates. ``metric`` is what costs and
-    seeds are shown in, by default the one by which the task of each dataset chooses. Of several settings of a method,
-    what compares cells shows those that validation chose, and all where it can't choose. A learning curve keeps its
-    number whichever cells have completed. Raises DamagedRecord, naming the file, where steps or predictions can't be
-    read, and UserError where ``metric`` needs predictions that a trial lacks.
+    They come kind by kind: curves, overview, cost, spread, confusion, learning rates. ``metric`` is the one that the
+    figures of cost and of seeds show, by default the one by which the task of each dataset chooses. Of several settings
+    of a method, figures that compare cells show those that validation chose, and all where it can't choose. A learning
+    curve keeps its number whichever cells have completed. Raises DamagedRecord, naming the file, where steps or
+    predictions can't be read, and UserError where ``metric`` needs predictions that a trial lacks.
     """
     ordered = in_order(records, found)
     numbers = {key: number for number, key in enumerate(dict.fromkeys(cell.key for cell in ordered), 1)}
@@ -110,10 +110,10 @@ def cell_curves(records: SweepRecords, found: Sequence[Cell], metric: str | None
 
 
 def in_order(records: SweepRecords, found: Sequence[Cell]) -> list[Cell]:
-    """Return the cells that are no search's: full fine-tuning of each model, then method by method, each over the
-    datasets.
+    """Return the cells that are not of a search: full fine-tuning of each model, then the other methods one by one.
 
-    Models, methods, datasets and configurations stand in the order asked; cells that nobody asked for come last.
+    Each comes with all its datasets. Models, methods, datasets and configurations are in the order in which they were
+    asked for; cells that nobody asked for come last.
     """
     kept = [cell for cell in found if not cell.searched]
     methods = list(dict.fromkeys(["full", *(cell.method for cell in kept)]))
@@ -216,9 +216,9 @@ def _confusion(cell: Cell) -> list[CaptionedFigure]:
 
 
 def _shares(cell: Cell) -> npt.NDArray[np.float64] | None:
-    """Return the row-normalised confusion (C, C), mean over the trials; NaN rows of classes without items.
+    """Return the row-normalised confusion (C, C), mean over the trials; rows of classes without items are NaN.
 
-    Return None where the class names are not known or a trial lacks its predictions.
+    Returns None where the class names are not known or a trial lacks its predictions.
     """
     if cell.num_classes is None:
         return None

@@ -33,10 +33,10 @@ class Difference:
 def forest_figure(
     groups: Sequence[tuple[str, Sequence[Difference]]], metric: str, where: str, stem: str, measure: Metric = SHARE
 ) -> CaptionedFigure:
-    """Return the figure of ``groups``: each a heading, which names what is subtracted, and its differences.
+    """Return the figure of ``groups``: each is a heading, which names the row that is subtracted, and its differences.
 
-    ``where`` says what the intervals hold for, such as ``on new texts from the same source``; it is empty where there
-    are none. ``measure`` has the unit.
+    ``where`` names the population of the intervals, such as ``on new texts from the same source``; it is empty where
+    there are none. ``measure`` has the unit.
     """
     lines = sum(1 + len(differences) for _, differences in groups)
     figure = Figure(figsize=(5.6, 1.1 + 0.28 * lines), layout="constrained")
@@ -62,8 +62,10 @@ MARKS: Mapping[bool | None, Mapping[str, Any]] = {
     False: {"s": 40, "marker": "D", "color": BLUE, "linewidths": 0, "zorder": 3},
     None: {"s": 36, "marker": "s", "color": GREY, "linewidths": 0, "zorder": 3},
 }
-"""How a row that was found worse, one that was not and one that was not tested are drawn. All are filled: in other
-figures a hollow point is a trial that was stopped, and a cross is one that failed."""
+"""The marks of a row that was found worse (True), one that was not (False) and one that was not tested (None).
+
+All are filled: in other figures a hollow point is a trial that was stopped, and a cross is one that failed.
+"""
 MEANINGS = {
     True: "a triangle is significantly worse than the best",
     False: "a diamond is not significantly different from it",
@@ -80,7 +82,7 @@ def forest(
     places, names = [], []
     for heading, differences in groups:
         at_the_edge = blended_transform_factory(ax.figure.transFigure, ax.transData)
-        # A title is not in the layout, which would leave room beside the axes for what stands above the labels there.
+        # The layout would leave room beside the axes for a text above the labels there, so the title is kept out of it.
         title = ax.text(0.01, height, wrapped(heading, 75, 1), transform=at_the_edge, fontsize=9, va="center")
         title.set_in_layout(False)
         for one in sorted(differences, key=lambda item: -measure.sign * item.value):

@@ -17,7 +17,7 @@ FALLBACKS = (
     "IPAexGothic", "IPAGothic", "TakaoGothic", "VL Gothic", "NanumGothic", "UnDotum", "PingFang SC", "Hiragino Sans",
     "Apple SD Gothic Neo", "Arial Unicode MS", "Microsoft YaHei", "SimHei", "Yu Gothic", "MS Gothic", "Malgun Gothic",
 )  # fmt: skip
-"""The families that are looked for, in this order: those of Linux, macOS and Windows."""
+"""The font families that are looked for, in this order: those of Linux, macOS and Windows."""
 SHOWN = 12
 
 
@@ -37,7 +37,7 @@ def families_for(characters: Iterable[str]) -> list[str]:
 
 
 def give_glyphs(figure: Figure) -> bool:
-    """Let the texts of ``figure`` take what their font lacks from an installed font; return whether any does."""
+    """Let the texts of ``figure`` take the characters that their font lacks from others; return whether any does."""
     given = False
     for text in figure.findobj(Text):
         assert isinstance(text, Text)

@@ -1,4 +1,4 @@
-"""Memory over length, and what PEFT saves of it: data and an ``ax`` in, ``ax`` out."""
+"""Memory over length, and the share of it that PEFT saves: data and an ``ax`` in, ``ax`` out."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ STYLES = {"study": (GREY, (0, (4, 2)), "study's formula"), "ours": (BLUE, "-", "
 def saved_share(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     """Return the share in [0, 1] of full fine-tuning's peak by ``source`` (study or ours) that each other method saves.
 
-    Columns method, batch, length, share; ``frame`` as ``memory.compare_memory`` has it.
+    Its columns are method, batch, length and share; ``frame`` is as ``memory.compare_memory`` returns it.
     """
     peaks = frame.set_index(["batch", "length", "method"])[f"{source}_peak"].unstack()  # noqa: PD010 (levels, not columns)
     share = 1 - peaks.drop(columns="full").div(peaks["full"], axis=0)
@@ -49,7 +49,10 @@ def over_length(rows: pd.DataFrame, kind: str, ax: Axes) -> Axes:
 
 
 def saving_over_length(rows: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the saved shares in percent over length, a line a source and batch; columns source, batch, length, share."""
+    """Draw the saved shares in percent over length, with a line for each source and batch.
+
+    ``rows`` has the columns source, batch, length and share.
+    """
     for (source, batch), own in rows.dropna(subset=["share"]).groupby(["source", "batch"]):
         size = int(str(batch))
         colour, dashes, label = STYLES[str(source)]
@@ -65,9 +68,9 @@ def saving_over_length(rows: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def memory_figures(frame: pd.DataFrame, name: str) -> list[CaptionedFigure]:
-    """Return the memory of each method at batch 32, kept above peak.
+    """Return the figure of each method's memory at batch 32, kept above peak, and the figure of the savings of PEFT.
 
-    And what PEFT saves, at the smallest and largest batch.
+    The savings are those at the smallest and at the largest batch.
     """
     methods = list(dict.fromkeys(frame["method"]))
     figure = Figure(figsize=(3 * len(methods) + 0.6, 5.2), layout="constrained")
@@ -109,7 +112,7 @@ def _saving(frame: pd.DataFrame, name: str) -> CaptionedFigure:
 
 
 def _legend(figure: Figure, columns: int) -> None:
-    """Each label of the figure once, below it."""
+    """Draw a legend below the figure that has each label once."""
     named = {label: line for ax in figure.axes for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 

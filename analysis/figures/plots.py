@@ -1,4 +1,4 @@
-"""Scores against cost, confusion matrices, spread over seeds: data and an ``ax`` in, ``ax`` out."""
+"""Plots of score against cost, confusion and spread over seeds: data and an ``ax`` in, ``ax`` out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,9 +23,9 @@ NEAR = 0.06
 
 
 def pareto(points: pd.DataFrame, measure: Metric = SHARE) -> pd.Series:
-    """Return whether no other row scores as well at no more cost, one of the two strictly better.
+    """Return, for each row, whether no other row scores as well at no more cost, one of the two strictly better.
 
-    Columns cost and score, which is of ``measure``.
+    ``points`` has the columns cost and score, which is of ``measure``.
     """
     cost, score = points["cost"].to_numpy(), measure.sign * points["score"].to_numpy()
     no_worse = (cost[:, None] <= cost) & (score[:, None] >= score)
@@ -34,11 +34,12 @@ def pareto(points: pd.DataFrame, measure: Metric = SHARE) -> pd.Series:
 
 
 def score_against_cost(points: pd.DataFrame, ax: Axes, measure: Metric = SHARE, cost: str = "cost") -> Axes:
-    """Draw ``points``, one row a cell: label, cost (above 0), score and the bounds low and high of its mean's interval.
-    The index is the place of the cell, from 0; its number, from 1, stands beside the point.
+    """Draw the scores of ``points`` against their costs, with a number beside each and a line along the Pareto front.
 
-    Scores are shown in the unit of ``measure``; NaN bounds give no error bar. A dashed line joins the Pareto front,
-    whose numbers are bold: nothing scores as well at no more cost. ``measure`` and ``cost`` name the axes.
+    ``points`` has one row a cell: label, cost (above 0), score, and the bounds low and high of its mean's interval; NaN
+    bounds give no error bar. The index is the place of the cell, from 0, and its number is one more. Scores are shown
+    in the unit of ``measure``. The line is dashed, and numbers of points on it are bold: nothing scores as well at no
+    more cost. ``measure`` and ``cost`` name the axes.
     """
     front = pareto(points, measure)
     ax.set_xscale("log")
@@ -72,9 +73,9 @@ def front_line(front: pd.DataFrame, ax: Axes, cost: str) -> None:
 
 
 def _beside(rows: pd.DataFrame, ax: Axes) -> list[int]:
-    """Return how far to the right of each point its number stands, in points of text; below 0 to the left.
+    """Return how far to the right of each point its number is drawn, in points of text; below 0 it is to the left.
 
-    Points stand at their values. Of points that lie close together the left ones have their numbers on the left.
+    Points are drawn at their values. Of points that are close together the left ones have their numbers on the left.
     """
     low, high = ax.get_xlim()
     xs = np.log(rows["cost"].to_numpy()) / np.log(high / low)
@@ -90,9 +91,9 @@ def _beside(rows: pd.DataFrame, ax: Axes) -> list[int]:
 
 
 def confusion_matrix(shares: npt.NDArray[np.float64], label_names: Sequence[str], ax: Axes) -> Axes:
-    """Draw ``shares`` (C, C), of the items of each gold class (rows) the share in [0, 1] predicted as each (columns).
+    """Draw ``shares`` (C, C): the share in [0, 1] of the items of each gold class (rows) predicted as each (columns).
 
-    Rows of NaN, classes without items, stay blank. Up to 25 classes the percentages stand in the cells.
+    Rows of NaN, which are classes without items, stay blank. Up to 25 classes the percentages are written in the cells.
     """
     count = len(label_names)
     cells = [(row, column) for row in range(count) for column in range(count) if np.isfinite(shares[row, column])]
@@ -131,13 +132,15 @@ def confusion_matrix(shares: npt.NDArray[np.float64], label_names: Sequence[str]
 
 
 def axis_label(measure: Metric) -> str:
-    """Return what an axis says of a metric: its name, and that it is in percent where it is."""
+    """Return the label of a metric's axis: its name, with ``(%)`` where it is in percent."""
     return f"{measure.label} (%)" if measure.unit == "%" else measure.label
 
 
 def seed_spread(scores: pd.DataFrame, ax: Axes, measure: Metric = SHARE) -> Axes:
-    """Draw ``scores`` (columns row, seed, score), a strip a row in the order given: every seed a point, the mean a bar.
-    Points that would hide each other are set apart. ``measure`` names the axis and has the unit.
+    """Draw a strip for each row of ``scores`` in the order given: every seed is a point, the mean a bar.
+
+    ``scores`` has the columns row, seed and score. Points that would hide each other are set apart. ``measure`` names
+    the axis and has the unit.
     """
     shown = scores.assign(score=measure.scale * scores["score"])
     rows = list(dict.fromkeys(shown["row"]))
@@ -162,8 +165,9 @@ def seed_spread(scores: pd.DataFrame, ax: Axes, measure: Metric = SHARE) -> Axes
 
 
 def _apart(values: npt.NDArray[np.float64], near: float) -> npt.NDArray[np.float64]:
-    """Return the offsets (N,) of sorted values, 0 but for those within ``near`` of the first of their like: 0, up,
-    down, ...
+    """Return the offsets (N,) that set sorted values apart where they are within ``near`` of the first of their group.
+
+    The offsets of a group are 0, up, down, further up, and so on; that of a value alone is 0.
     """
     offsets = np.zeros(len(values))
     start = 0
@@ -184,7 +188,7 @@ def _number(cost: float) -> str:
 
 
 def log_ticks(ax: Axes, costs: pd.Series) -> None:
-    """Plain numbers on a logarithmic axis that spans at least a factor of 10, so that it shows two ticks or more."""
+    """Give a logarithmic axis plain numbers and a span of at least a factor of 10, so that it has two ticks or more."""
     low, high = costs.min() / 1.5, costs.max() * 1.5
     widen = max(1.0, np.sqrt(10 / (high / low)))
     ax.set_xlim(low / widen, high * widen)

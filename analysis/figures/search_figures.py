@@ -1,4 +1,4 @@
-"""The figures of searches: each dataset's methods against the learning rate and the budget, and each study's own."""
+"""The figures of searches: the methods of each dataset over learning rate and budget, and those of each study."""
 
 from collections.abc import Sequence
 
@@ -35,13 +35,13 @@ from tunekit.parsing import how_many
 from tunekit.store.search_records import TrialState
 
 MAX_SLICES = 4
-"""The number of parameters beside each other at most."""
+"""The most parameters that are drawn beside each other."""
 MIN_CONTOUR = 6
-"""The number of complete trials below which a surface says nothing."""
+"""The number of complete trials below which no surface is drawn."""
 
 
 def search_figures(found: Sequence[SearchResult]) -> list[CaptionedFigure]:
-    """Return all figures of ``found``, kind by kind; those that a study has nothing to show in are left out."""
+    """Return all figures of ``found``, kind by kind; figures that would be empty are left out."""
     shown = [one for one in found if one.complete]
     groups: dict[tuple[str, str, str], list[SearchResult]] = {}
     for one in shown:
@@ -73,7 +73,7 @@ def _trials(one: SearchResult) -> pd.DataFrame:
 
 
 def _scale(one: SearchResult) -> float:
-    """Return what a value of the first objective is multiplied by to be shown."""
+    """Return the factor by which a value of the first objective is multiplied to be shown."""
     return 1.0 if one.measure is None else one.measure.scale
 
 
@@ -89,7 +89,7 @@ def _captioned(kind: str, one: SearchResult, caption: str, figure: Figure) -> Ca
 
 
 def _labels(members: Sequence[SearchResult]) -> list[str]:
-    """Return the methods' names; where one stands twice, with the sampler."""
+    """Return the methods' names, with the sampler where a name occurs twice."""
     names = [one.method_name for one in members]
     return numbered(
         [
@@ -232,7 +232,7 @@ def _front(one: SearchResult) -> list[CaptionedFigure]:
 
 
 def _by_importance(one: SearchResult) -> list[str]:
-    """Return the parameters, the most important first; in the order of the space where that is not known."""
+    """Return the parameters, the most important first, or in the order of the space where that is not known."""
     shares = importances(one)
     return list(one.parameters) if isinstance(shares, str) else list(shares)
 
@@ -243,9 +243,9 @@ def _is_numeric(one: SearchResult, name: str) -> bool:
 
 
 def _is_log(one: SearchResult, name: str) -> bool:
-    """Return whether a parameter's axis is logarithmic: as it was searched.
+    """Return whether a parameter's axis is logarithmic.
 
-    Choices where each is twice the last or more.
+    A range is as it was searched, and choices are where each is at least twice the last.
     """
     given = one.study.space[name]
     if given["type"] != "categorical":

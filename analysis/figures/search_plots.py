@@ -1,8 +1,8 @@
 """Plots of a search: data and an ``ax`` in, ``ax`` out. Scores are in the objective's unit, percent if it is a score.
 
 Trials are frames with a row a trial: ``number``, ``score`` (NaN for a failed one), ``state`` (complete, pruned or
-failed) and what the plot names. Only complete trials stand for a score; pruned ones are hollow, where they stood when
-they were stopped.
+failed) and the columns that the plot names. Only complete trials count with their score; pruned ones are hollow, at the
+score that they had when they were stopped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,8 +30,8 @@ def sensitivity(
 ) -> Axes:
     """Draw the score over ``learning_rate`` for each of ``series``: points, running mean, band of one std.
 
-    A bar below is the range of learning rates in ``ranges``, those within ``margin`` of the best of the series, which
-    its label names.
+    A bar below them is the range of learning rates in ``ranges``, those within ``margin`` of the best of the series;
+    the label of the series names it too.
     """
     for place, (name, trials) in enumerate(series.items()):
         own = line_style(place)
@@ -64,11 +64,10 @@ def sensitivity(
 def running_mean(
     rates: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the learning rates (100,), and there the weighted mean and standard deviation of ``scores`` (N,) at
-    ``rates`` (N,).
+    """Return learning rates (100,), and the weighted mean and standard deviation of the scores around each.
 
-    Nadaraya (1964) and Watson (1964), a Gaussian of ``BANDWIDTH`` over log10 of the rate. It is NaN where no rate lies
-    within two bandwidths.
+    ``scores`` (N,) are those at ``rates`` (N,). The weights are those of Nadaraya (1964) and Watson (1964), by a
+    Gaussian of ``BANDWIDTH`` over log10 of the rate. Mean and deviation are NaN where no rate is within two bandwidths.
     """
     logs = np.log10(rates)
     grid = np.linspace(logs.min(), logs.max(), 100)
@@ -97,9 +96,9 @@ def history(trials: pd.DataFrame, ax: Axes, score: str, *, maximise: bool = True
 
 
 def slice_of(trials: pd.DataFrame, name: str, ax: Axes, label: str, *, log: bool) -> Axes:
-    """Draw the score over the parameter ``name``, later trials lighter; ``log`` for its axis.
+    """Draw the score over the parameter ``name``, later trials lighter, on a logarithmic axis where ``log``.
 
-    Values that are no numbers stand side by side, in the order of their appearance.
+    Values that are no numbers are drawn side by side, in the order of their appearance.
     """
     places, labels = _positions(trials[name])
     complete = trials["state"] == "complete"
@@ -151,7 +150,7 @@ def contour(trials: pd.DataFrame, names: tuple[str, str], axes_log: tuple[bool, 
 
 
 def importance_bars(shares: Mapping[str, float], ax: Axes) -> Axes:
-    """Return a bar a parameter, of its share in [0, 1], shown in percent; the first on top."""
+    """Draw a bar for each parameter's share in [0, 1], shown in percent, the first on top."""
     labels = [wrapped(name.replace("_", " "), 24, 2) for name in shares]
     widths = [100 * share for share in shares.values()]
     ax.barh(range(len(widths)), widths, color=BLUE, height=0.6)
@@ -189,7 +188,7 @@ def expected_curves(series: Mapping[str, pd.DataFrame], ax: Axes, score: str) ->
 def objectives(trials: pd.DataFrame, ax: Axes, names: tuple[str, str]) -> Axes:
     """Draw the complete trials by two objectives, ``score`` over ``second``.
 
-    A dashed line joins those on the ``front``, whose numbers stand beside them.
+    A dashed line joins those on the ``front``, which have their numbers beside them.
     """
     ax.scatter(trials["second"], trials["score"], s=36, color=BLUE, zorder=3)
     front = trials[trials["front"]]
@@ -210,7 +209,7 @@ def objectives(trials: pd.DataFrame, ax: Axes, names: tuple[str, str]) -> Axes:
 
 
 def _states(ax: Axes, trials: pd.DataFrame, places: pd.Series) -> None:
-    """A filled point a complete trial, a hollow one a pruned trial, a cross at the bottom a failed one."""
+    """Draw a complete trial as a filled point, a pruned one as a hollow one, a failed one as a cross at the bottom."""
     marks = {"complete": (BLUE, BLUE), "pruned": ("none", GREY)}
     for state, (face, edge) in marks.items():
         own = trials["state"] == state
@@ -236,7 +235,7 @@ def _hover(ax: Axes, trials: pd.DataFrame, places: pd.Series, name: str) -> None
 
 
 def _positions(values: pd.Series) -> tuple[pd.Series, list[str] | None]:
-    """Return where values stand on an axis, and their labels where they are no numbers."""
+    """Return the places of values on an axis, and their labels where they are no numbers."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return values.astype(float), None
     labels = list(dict.fromkeys(map(str, values)))
@@ -253,7 +252,7 @@ def _axis(ax: Axes, values: pd.Series, labels: Sequence[str] | None, *, log: boo
 
 
 def _ticks(axis: object, values: pd.Series) -> None:
-    """The values themselves where there are few."""
+    """Put ticks at the values themselves where there are few."""
     own = sorted(set(values))
     if len(own) <= 8:
         axis.set_major_locator(FixedLocator(own))  # type: ignore[attr-defined]
