@@ -37,7 +37,7 @@ def fields_of(task: Task) -> Mapping[str, Mapping[str, Any]]:
 
 @dataclass(frozen=True)
 class LineStyle:
-    """The style of a mean's line: a colour of Okabe and Ito's palette for colour-blind readers, dashes and marker for grey."""
+    """The style of a mean's line: a colour for colour-blind readers (Okabe and Ito), dashes and marker for grey."""
 
     colour: str
     style: str | tuple[float, tuple[float, ...]] = "-"

@@ -1,4 +1,4 @@
-"""The trials of a table: rows that are epochs, or scores of several splits, of one trial are put together."""
+"""The trials of a table, put together from the rows of their epochs and of their splits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,10 +14,10 @@ AS_ROW = "its last row counts, since the file does not say how a run ended"
 
 
 def assembled(experiment: Experiment, meaning: Meaning, ignored: Sequence[str]) -> tuple[Experiment, Meaning]:
-    """Return the experiment with its rows put together, and the meaning of its keys then.
+    """Return the experiment with its rows put together, and the meaning that its keys then have.
 
-    Rows belong to one trial where the column ``trial`` is equal, or without one every column that is no score. Raises
-    UserError where a trial has one epoch twice, or a row a split or a state that nobody knows.
+    Rows belong to one trial where the column ``trial`` is equal, or without such a column every one that is no score.
+    Raises UserError where a trial has one epoch twice, or a row a split or a state that is not known.
     """
     columns = {
         name: meaning.sources[name].key for name in ("trial", "epoch", "split", "status") if name in meaning.sources
@@ -32,7 +32,7 @@ def assembled(experiment: Experiment, meaning: Meaning, ignored: Sequence[str]) 
         groups: dict[str, list[ForeignTrial]] = {}
         for trial in trials:
             groups.setdefault(_identity(trial, columns, meaning, experiment, ignored), []).append(trial)
-        # One row a trial: the column says how long a run was, and numbers no rows.
+        # With one row a trial the column holds the length of a run and not the number of a row.
         epoch = columns.get("epoch") if any(len(members) > 1 for members in groups.values()) else None
         trials = [_together(members, epoch) for members in groups.values()]
     if experiment.is_table and "status" in columns:
@@ -45,11 +45,11 @@ def assembled(experiment: Experiment, meaning: Meaning, ignored: Sequence[str]) 
 
 
 _OWN = "split of the row: "
-"""The beginning of the keys that stand for scores whose split a column tells."""
+"""The beginning of the keys of scores whose split is in a column."""
 
 
 def _of_split(trial: ForeignTrial, column: str, scores: Mapping[str, str]) -> ForeignTrial:
-    """Return a row whose plain scores are scores of its split."""
+    """Return a row with its plain scores as scores of its split."""
     (row,) = trial.rows
     word = str(row.get(column, "")).strip().lower()
     split = SPLIT_WORDS.get(word)
@@ -86,7 +86,7 @@ def _identity(
 
 
 def _together(members: Sequence[ForeignTrial], epoch: str | None) -> ForeignTrial:
-    """Return one trial of all rows, in the order of their epochs; rows of one epoch must hold different scores."""
+    """Return one trial made of all rows, in the order of their epochs; rows of one epoch must hold different scores."""
     if epoch is None:
         return replace(members[0], rows=[_merged(members, "")])
     by_number: dict[float, list[ForeignTrial]] = {}
@@ -107,7 +107,7 @@ def _together(members: Sequence[ForeignTrial], epoch: str | None) -> ForeignTria
 
 
 def _common(members: Sequence[ForeignTrial]) -> dict[str, Any]:
-    """Return what all rows of a trial agree on: what changes from epoch to epoch is no setting."""
+    """Return the values that all rows of a trial share: a value that changes from epoch to epoch is no setting."""
     found = {key: value for one in members for key, value in one.params.items()}
     return {
         key: value

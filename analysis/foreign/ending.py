@@ -1,4 +1,4 @@
-"""How a foreign trial ended, and its summary."""
+"""The end of a foreign trial, and its summary."""
 
 import math
 from collections.abc import Sequence
@@ -22,15 +22,17 @@ _STATUS = {
 
 @dataclass(frozen=True)
 class Ending:
-    """How a trial ended and why it counts so; ``status`` is None where it runs or was interrupted."""
+    """The way in which a trial ended."""
 
     status: Status | None
+    """None where the trial still runs or was interrupted."""
     reason: str
+    """The reason for this status."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A trial that counts, as it is stored."""
+    """A trial that counts, with all that is stored of it."""
 
     trial: ForeignTrial
     spec: ImportedSpec
@@ -47,8 +49,8 @@ def longest_rows(experiment: Experiment) -> int:
 def ending_of(trial: ForeignTrial, curve: Curve, longest: int) -> Ending | None:
     """Return how a trial ended; None for one that completed and reported no score.
 
-    Each trial's own last row counts: it need not be as long as another. Only where a source says nothing of the end, a
-    trial that is as long as the longest counts as completed.
+    Each trial's own last row counts: it need not be as long as another. Where a source says nothing of the end, a trial
+    counts as completed if it is as long as the longest.
     """
     ended, reason = trial.ended, trial.reason
     if ended is Ended.UNKNOWN:
@@ -75,7 +77,7 @@ def _guess(trial: ForeignTrial, longest: int) -> tuple[Ended, str]:
 def summary_of(
     trial: ForeignTrial, curve: Curve, ending: Ending, meaning: Meaning, experiment: Experiment
 ) -> TrialSummary | None:
-    """Return the summary of a trial; None where it runs still or was interrupted."""
+    """Return the summary of a trial; None where it still runs or was interrupted."""
     if ending.status is None:
         return None
     field = fields_of(meaning).get(f"val_{main_metric(meaning)}", "")
@@ -110,7 +112,7 @@ def _score(epoch: ImportedEpoch, field: str) -> float | None:
 
 
 def _scores(epochs: Sequence[ImportedEpoch]) -> dict[str, float | None]:
-    """Return the scores of the one epoch in ``epochs``, and none for none."""
+    """Return the scores of ``epochs``, which hold one epoch or none."""
     values = [{**asdict(one), **one.scores} for one in epochs]
     return {name: value for one in values for name, value in one.items() if name.startswith(("val_", "test_"))}
 

@@ -1,6 +1,6 @@
-"""``tunekit import``: the trials of another program as a store that everything here reads.
+"""``tunekit import``: the trials of another program as a store that all of tunekit reads.
 
-What the experiment did not record stays null. Nothing is unpickled.
+A value that the experiment did not record stays null. Nothing is unpickled.
 """
 
 import json
@@ -24,19 +24,19 @@ from tunekit.store.records import UNKNOWN, ImportedSpec
 from tunekit.store.result_store import ResultStore
 
 SHOWN = 5
-"""The most names of trials in one line."""
+"""The most names of trials on one line."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did."""
+    """The result of an import."""
 
     num_trials: int
     num_cells: int
     meaning: tuple[str, ...]
-    """Lines that say what was found and what its keys were taken for."""
+    """Lines that say what was found and which meaning its keys were given."""
     counts: tuple[str, ...]
-    """One line for each state of trials and its reason, and for each reason to leave trials out."""
+    """One line for each state of trials with its reason, and for each reason to leave trials out."""
     notes: tuple[str, ...]
     """One line for each thing that is lost or doubtful."""
 
@@ -59,10 +59,10 @@ def import_experiment(
     ignored: Sequence[str] = (),
     percent: bool = False,
 ) -> Imported:
-    """Write the experiment at ``place`` as a store at ``out``; again, with the same arguments, is safe.
+    """Write the experiment at ``place`` as a store at ``out``; a second call with the same arguments is safe.
 
     ``kind`` is one of ``analysis.foreign.trial.Kind``; None finds it. ``ignored`` are patterns of keys that are no
-    settings. ``percent`` says that scores lie in [0, 100]. Raises UserError where keys are missing, scores are no
+    settings. ``percent`` is whether scores are in [0, 100]. Raises UserError where keys are missing, scores are no
     scores, or ``out`` is a sweep of another kind or another import.
     """
     store = ResultStore(out)
@@ -105,7 +105,7 @@ def import_experiment(
 
 
 def _check_store(store: ResultStore, request: Mapping[str, Any]) -> None:
-    """Raise UserError where the store is no import, or one that was told other things."""
+    """Raise UserError where the store is no import, or an import with other arguments."""
     requests = store.requests()
     if any("imported_from" not in one for one in requests) or (store.trials_folder.is_dir() and not requests):
         raise UserError(f"{store.root} holds a sweep that was not imported; give another folder with --out")
@@ -181,8 +181,8 @@ def _spec(trial: ForeignTrial, meaning: Meaning, experiment: Experiment, ignored
 def _renamed(settings: Mapping[str, Scalar], method: str) -> dict[str, Scalar]:
     """Return settings by the names that they have in a store.
 
-    ``runs.csv`` calls a method's own hyperparameter ``lora.r``, and a setting that is called like a field of a spec
-    can't have that name.
+    A method's own hyperparameter, ``lora.r`` in ``runs.csv``, loses the name of the method, and a setting with the name
+    of a field of a spec gets ``config/`` before it.
     """
     own = {key: key.removeprefix(f"{method}.") for key in settings}
     names = {key: name if name == key or name not in settings else key for key, name in own.items()}
@@ -252,7 +252,7 @@ def _shorter(trials: _Sorted) -> list[str]:
 
 
 def _alike(trials: _Sorted) -> list[str]:
-    """Return a line for each setting that may mean the same and is kept apart, or that differs in every trial."""
+    """Return a line for each setting whose values look alike and are kept apart, or that differs in every trial."""
     specs = [one.spec for one in trials.kept.values()]
     notes = []
     for name in dict.fromkeys(key for spec in specs for key in spec.settings):
@@ -268,7 +268,7 @@ def _alike(trials: _Sorted) -> list[str]:
 
 
 def _about(place: Path, experiment: Experiment, meaning: Meaning, ignored: Sequence[str]) -> list[str]:
-    """Return what was found and what its keys were taken for."""
+    """Return lines on what was found and which meaning its keys were given."""
     keys = dict.fromkeys(key for trial in experiment.trials for key in trial.params)
     settings = [key for key in keys if is_setting(key, meaning, experiment, ignored)]
     left = [key for key in keys if key not in meaning.used and key not in settings]

@@ -1,4 +1,4 @@
-"""Which kind of experiment lies at a place, by what its files are."""
+"""The kind of the experiment at a place, found by its files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ WHAT = (
 def read(place: Path, kind: str | None) -> Experiment:
     """Return the experiment at ``place``, of the kind ``kind`` or, where it is None, of the only kind that fits.
 
-    Raises UserError where nothing or several things lie there, or what lies there can't be read.
+    Raises UserError where no kind or several kinds fit, or the experiment can't be read.
     """
     check_exists(place, "file or folder")
     if kind is not None:
@@ -47,7 +47,7 @@ def read(place: Path, kind: str | None) -> Experiment:
 
 
 def _files_in(place: Path) -> str:
-    """Return a hint at the tables and databases that lie in a folder, as the end of a sentence."""
+    """Return a hint at the tables and databases in a folder, as the end of a sentence."""
     files = sorted(path for path in place.iterdir() if path.is_file()) if place.is_dir() else []
     names = [path.name for path in files if path.suffix.lower() in tables.SUFFIXES or mlflow_runs.is_database(path)]
     return f"; it holds {', '.join(names[:5])}: give the file" if names else ""
@@ -66,7 +66,7 @@ def kind_of_file(path: Path) -> Kind | None:
 
 
 def kinds_below(folder: Path) -> list[Kind]:
-    """Return the kinds of experiments that are folders or many files and lie in a folder, each once."""
+    """Return the kinds of the experiments in a folder that are folders or many files, each kind once."""
     found: dict[Kind, None] = {}
     for place, files in files_below(folder):
         if ray_experiment.is_trial(files):

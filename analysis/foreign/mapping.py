@@ -1,4 +1,4 @@
-"""What the keys of a foreign experiment mean: as ``--map`` says, and by the names that its kind is known to use."""
+"""The meaning of a foreign experiment's keys: given by ``--map``, or known from the names that its kind uses."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,9 +13,9 @@ from tunekit.schema import slug
 
 NAMES = ("model", "dataset", "method")
 TEXTS = (*NAMES, "split")
-"""What may be one text for all trials."""
+"""The names that may have one text for all trials."""
 ROWS = ("trial", "epoch", "status", "error")
-"""What a table may say of its rows."""
+"""The names of columns that a table may have on its rows."""
 COSTS = ("train_seconds", "peak_memory_bytes", "num_trainable_params", "num_total_params")
 OTHERS = ("seed", "epochs", "score_test", "train_loss", "epoch_seconds", *COSTS)
 KNOWN = (*NAMES, "split", *ROWS, *OTHERS)
@@ -25,7 +25,7 @@ METRICS = (*SCORES, "loss")
 SPLITS = ("val", "test")
 OF_SPLIT = ("val_", "test_")
 OF_CONFIG = (*NAMES, "seed", "epochs", "score_test")
-"""What only a configuration says, and no result."""
+"""The names whose values are in a configuration and never in a result."""
 SPLIT_WORDS = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val", "eval": "val", "test": "test", "train": "train",
     "training": "train",
@@ -35,7 +35,7 @@ _METRIC = re.compile(r"(?:(?:val|test)_)?[a-z][a-z0-9_]*")
 
 @dataclass(frozen=True)
 class Source:
-    """Where a value comes from: a key of the experiment, or the same text for all trials."""
+    """The source of a value: a key of the experiment, or the same text for all trials."""
 
     key: str
     constant: str | None = None
@@ -46,17 +46,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the keys of an experiment mean."""
+    """The meaning of an experiment's keys."""
 
     sources: Mapping[str, Source]
-    """Where each of ``KNOWN`` comes from, as far as it is known."""
+    """The sources of those of ``KNOWN`` that have one."""
     scores: Mapping[str, str]
     """The result key of each score by its name with the split, such as ``test_accuracy``; by its plain name where a
-    column tells the split."""
+    column has the split."""
     not_scores: tuple[str, ...]
-    """Result keys that look like scores of a split and lie outside of the range of scores."""
+    """The result keys that look like scores of a split and have values outside of the range of scores."""
     spent: tuple[str, ...] = ()
-    """The columns of scores whose split another column tells, after the rows have been put together."""
+    """The columns of scores whose split is in another column, after the rows have been put together."""
 
     @property
     def used(self) -> frozenset[str]:
@@ -99,9 +99,10 @@ def parse_map(texts: Iterable[str]) -> dict[str, Source]:
 
 
 def resolve(experiment: Experiment, given: Mapping[str, Source], top: float) -> Meaning:
-    """Return what the keys mean: ``given``, then what the kind of the experiment and the names themselves say.
+    """Return the meaning of the keys, from ``given``, then from the kind of the experiment and the names themselves.
 
-    ``top`` is the highest score, 1 or 100. Raises UserError where a key or what every trial needs is missing.
+    ``top`` is the highest score, 1 or 100. Raises UserError where no trial has a given key, or a value that every trial
+    needs has no key.
     """
     params = dict.fromkeys(key for trial in experiment.trials for key in trial.params)
     results = dict.fromkeys(key for trial in experiment.trials for row in trial.rows for key in row)
@@ -153,7 +154,7 @@ def _sources(
 def _check_keys(
     sources: Mapping[str, Source], scores: Mapping[str, str], params: Iterable[str], results: Iterable[str]
 ) -> None:
-    """Raise UserError where no trial has a key that is given."""
+    """Raise UserError for a given key that no trial has."""
     for name, key in (*((name, one.key) for name, one in sources.items() if one.constant is None), *scores.items()):
         where = [*params] if name in OF_CONFIG else [*results, *params]
         if key not in where:
@@ -164,7 +165,7 @@ def _check_keys(
 def _check_enough(
     sources: Mapping[str, Source], scores: Iterable[str], params: Iterable[str], results: Iterable[str], hint: str
 ) -> None:
-    """Raise UserError where nothing says what every trial needs."""
+    """Raise UserError where a value that every trial needs has no source."""
     missing = [name for name in (*NAMES, "seed") if name not in sources]
     if missing:
         raise UserError(
@@ -187,7 +188,7 @@ def _plain(name: str, source: Source) -> Source:
 def _scores_by_name(experiment: Experiment, results: Iterable[str], by_column: bool) -> dict[str, str]:
     """Return the result keys that name a score, by the score's name with its split.
 
-    With ``by_column``, a column tells the split, and metrics stand under their plain names.
+    With ``by_column``, the split is in a column, and metrics have their plain names.
     """
     known = {f"{split}_{metric}" for split in SPLITS for metric in METRICS} | (set(METRICS) if by_column else set())
     found: dict[str, str] = {}
@@ -199,7 +200,7 @@ def _scores_by_name(experiment: Experiment, results: Iterable[str], by_column: b
         if prefix is None:
             continue
         metric = re.sub(r"[^a-z0-9]+", "_", slug(key.removeprefix(prefix)))
-        # In a table a key may be a setting such as eval_steps; elsewhere results stand apart from settings.
+        # In a table a key may be a setting such as eval_steps; elsewhere results are kept apart from settings.
         if metric in METRICS or not (experiment.is_table or metric.endswith(_SPEEDS)):
             found.setdefault(f"{experiment.prefixes[prefix]}{metric}", key)
     return found
@@ -209,12 +210,12 @@ _SPEEDS = ("_runtime", "runtime", "_per_second", "_time", "_steps", "_samples", 
 
 
 def is_setting(key: str, meaning: Meaning, experiment: Experiment, ignored: Sequence[str]) -> bool:
-    """Return whether a key of the configuration is a setting: it means nothing else, and no pattern leaves it out."""
+    """Return whether a key of the configuration is a setting: it has no other meaning, and no pattern leaves it out."""
     return key not in meaning.used and not any(fnmatchcase(key, one) for one in (*experiment.ignored, *ignored))
 
 
 def value_of(trial: ForeignTrial, source: Source) -> object:
-    """Return what a trial's configuration holds for a source, or the last value that it reported; None for nothing."""
+    """Return a trial's value for a source, from its configuration or else the last that it reported; None for none."""
     if source.constant is not None:
         return source.constant
     if trial.params.get(source.key) is not None:
@@ -223,7 +224,7 @@ def value_of(trial: ForeignTrial, source: Source) -> object:
 
 
 def among(key: str, keys: Iterable[str]) -> str:
-    """Return a hint at a key that is like ``key``, and the keys that there are."""
+    """Return the end of a sentence on an unknown ``key``: a key that is like it, and the keys that there are."""
     known = list(keys)
     nested = [one for one in known if one.endswith(f"/{key}")]
     hint = f", did you mean {nested[0]!r}?" if nested else did_you_mean(key, known)

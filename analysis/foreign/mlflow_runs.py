@@ -28,7 +28,7 @@ from tunekit.parsing import how_many, read_yaml
 META = "meta.yaml"
 KEYS = {"train_loss": ("train_loss", "loss"), "train_seconds": ("train_runtime",)}
 IGNORED = ("tag.*", "mlflow.*", *MACHINERY)
-"""A run's tags and the name of its experiment can be mapped, and are no settings."""
+"""A run's tags and the name of its experiment, which can be mapped and are no settings."""
 _STATES = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
 _MAGIC = b"SQLite format 3\0"
 _RUNS = (
@@ -49,7 +49,7 @@ class _Run:
     seconds: float | None
     params: dict[str, Any] = field(default_factory=dict)
     metrics: list[tuple[int, str, float]] = field(default_factory=list)
-    """Step, key and value."""
+    """The step, key and value of each point."""
 
 
 def is_database(path: Path) -> bool:
@@ -59,7 +59,7 @@ def is_database(path: Path) -> bool:
 
 
 def is_run(place: Path, files: Sequence[str]) -> bool:
-    """Return whether a folder is that of a run in ``mlruns``."""
+    """Return whether a folder with these files is that of a run in ``mlruns``."""
     return META in files and (place / "params").is_dir() and (place / "metrics").is_dir()
 
 
@@ -119,7 +119,7 @@ def _meta(path: Path) -> dict[str, Any]:
 
 
 def _entries(folder: Path) -> Iterable[tuple[str, Path]]:
-    """Yield the name and the file of each param or metric; a ``/`` in a name is a folder."""
+    """Yield the name and the file of each param, tag or metric; a ``/`` in a name is a folder."""
     for place, files in files_below(folder):
         for name in files:
             yield (place / name).relative_to(folder).as_posix(), place / name

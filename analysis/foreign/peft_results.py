@@ -21,13 +21,13 @@ KEYS = {
     "num_total_params": ("num_total_params",),
 }
 FULL = "full-finetuning"
-"""The method of a run without an adapter, as PEFT calls it."""
+"""PEFT's name for the method of a run without an adapter."""
 _SPLITS = {"valid": "val", "test": "test"}
 _IGNORED = ("auto_mapping", "base_model_name_or_path", "inference_mode", "revision", "megatron_*", "task_type")
 
 
 def is_result(path: Path) -> bool:
-    """Return whether a JSON file is such a result, as far as its first lines tell."""
+    """Return whether a JSON file looks like such a result, by its first bytes."""
     with path.open("rb") as file:
         return b'"run_info"' in file.read(200)
 

@@ -21,7 +21,7 @@ _STATES = {
 
 
 def is_trial(files: list[str]) -> bool:
-    """Return whether a folder with these files is a trial's."""
+    """Return whether a folder with these files is that of a trial."""
     return CONFIG in files and bool({RESULTS, ERROR} & set(files))
 
 
@@ -45,7 +45,8 @@ def _places(folder: Path) -> Iterator[Path]:
 def _states(folder: Path) -> tuple[dict[str, str], list[str]]:
     """Return the state of each trial by the name of its folder, from Ray's own JSON, and a line for a torn file.
 
-    Of several files in one folder, as after a restored run, the newest counts. Its fields that hold pickles are left.
+    Of several files in one folder, as after a restored run, the newest counts. Its fields that hold pickles are not
+    read.
     """
     states: dict[str, str] = {}
     notes = []
@@ -73,7 +74,7 @@ def _read(folder: Path, place: Path, states: Mapping[str, str]) -> ForeignTrial:
         except (ValueError, KeyError, TypeError) as error:
             torn.append(f"a row can't be read: {place / RESULTS}:{number}: {type(error).__name__}: {error}")
             continue
-        # A retried trial goes back: what it had reported from there on was another pass.
+        # A retried trial goes back to an earlier iteration, and its rows from there on were of another pass.
         rows = {k: v for k, v in rows.items() if k < iteration} | {iteration: flat(row)}
     last = max(rows, default=0)
     name = place.name
@@ -92,7 +93,7 @@ def _read(folder: Path, place: Path, states: Mapping[str, str]) -> ForeignTrial:
 
 
 def _end(last: Mapping[str, Any], state: str | None, error: str | None) -> tuple[Ended, str]:
-    """Return how a trial ended and why.
+    """Return how a trial ended, and what says so.
 
     A scheduler that stops a trial leaves ``done: true`` as well; Ray's files do not tell the two apart.
     """

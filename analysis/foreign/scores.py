@@ -18,7 +18,7 @@ _MAIN = "macro_f1"
 
 @dataclass(frozen=True)
 class Scale:
-    """What the highest score is: 1, or 100 for scores in percent."""
+    """The scale of scores, whose highest is 1, or 100 for scores in percent."""
 
     top: int
 
@@ -29,11 +29,11 @@ class Scale:
 
 @dataclass(frozen=True)
 class Curve:
-    """What a trial reported, epoch by epoch."""
+    """The values that a trial reported, epoch by epoch."""
 
     epochs: Sequence[ImportedEpoch]
     earlier: tuple[str, ...]
-    """The scores that the last row lacks, so that an earlier value counts for the last epoch."""
+    """The scores that the last row lacks, for which an earlier value counts in the last epoch."""
     broken: tuple[str, ...]
     """The scores and losses whose last reported value is no finite number."""
     has_score: bool
@@ -45,9 +45,9 @@ def metric_of(name: str) -> str:
 
 
 def main_metric(meaning: Meaning) -> str:
-    """Return the metric that stands in the place of macro-F1, and by which the best epoch is found.
+    """Return the metric that takes the place of macro-F1, and by which the best epoch is found.
 
-    It is macro-F1 where it was recorded. Else a metric that every split has comes before others, and a metric without
+    It is macro-F1 where that was recorded. Else a metric that every split has comes before others, and a metric without
     a field of its own in records before accuracy.
     """
     scores = [name for name in meaning.scores if not name.endswith("loss")]
@@ -62,7 +62,7 @@ def main_metric(meaning: Meaning) -> str:
 
 
 def fields_of(meaning: Meaning) -> dict[str, str]:
-    """Return the field of a record, or the name among its further scores, of each score by its name."""
+    """Return, by the name of each score, its field in a record or its name among the record's further scores."""
     main = main_metric(meaning)
     moved = main != _MAIN and f"val_{main}" not in _FIELDS
     return {
@@ -72,13 +72,13 @@ def fields_of(meaning: Meaning) -> dict[str, str]:
 
 
 def metric_names(meaning: Meaning) -> dict[str, str]:
-    """Return the name of the metric that stands in the place of macro-F1, as a request keeps it."""
+    """Return the name of the metric that takes the place of macro-F1, as a request keeps it."""
     main = main_metric(meaning)
     return {_MAIN: main.replace("_", " ")} if f"val_{main}" not in _FIELDS else {}
 
 
 def check_range(experiment: Experiment, meaning: Meaning, scale: Scale) -> None:
-    """Raise UserError where a score is nowhere a number, lies outside of its range, or is no percentage."""
+    """Raise UserError where a score is nowhere a number, is outside of its range, or is no percentage."""
     for name, key in meaning.scores.items():
         found = [finite(row.get(key)) for trial in experiment.trials for row in trial.rows]
         numbers = [value for value in found if value is not None]

@@ -12,7 +12,7 @@ from tunekit.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 WANDB_COLUMNS = ("Name", "State", "Created", "Runtime")
-"""Columns that the table of runs of Weights & Biases always has."""
+"""The columns that the table of runs of Weights & Biases always has."""
 _WANDB_IGNORED = (
     "Name", "State", "Notes", "User", "Tags", "Created", "Runtime", "Sweep", "ID", "Group", "Job Type", "Updated",
     "End Time", "Heartbeat", "Hostname", "Commit", "GitHub", "Description", "GPU*", "CPU*", "Python Version", "OS",
@@ -23,7 +23,7 @@ _TABLE_IGNORED = (
     "sweep", "split", "num_epochs", "best_epoch", "best_val_macro_f1", "fit_*", "predicted_memory_bytes", "step",
     "epoch_learning_rate", "train_tokens_per_second", "epoch", "status", "error", "trial_id",
 )  # fmt: skip
-"""Columns of ``runs.csv`` and ``epochs.csv`` that are no settings."""
+"""The columns of ``runs.csv`` and ``epochs.csv`` that are no settings."""
 TABLE_KEYS = {"trial": ("trial_id",)}
 MAX_TABLE_ROWS = 1_000_000
 
@@ -69,7 +69,7 @@ def columns_of(path: Path) -> list[str]:
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
-    """Return the columns and, with the number of their lines, the rows of a file; an empty place is left out of a row.
+    """Return the columns of a file, and its rows with the numbers of their lines; a row has no empty places.
 
     Raises UserError where the file can't be read, and where a line has more or fewer places than the head.
     """

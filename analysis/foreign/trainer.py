@@ -1,6 +1,7 @@
-"""Output folders of transformers' Trainer, read from JSON files and the model card; ``training_args.bin`` is a pickle.
+"""Output folders of transformers' Trainer, read from JSON files and the model card.
 
-A run's log stands in ``trainer_state.json`` of its folder, or of its newest checkpoint where the folder has none.
+``training_args.bin`` is not read, because it is a pickle. A run's log is ``trainer_state.json`` in its folder, or in
+its newest checkpoint where the folder has none.
 """
 
 import re
@@ -25,7 +26,7 @@ from tunekit.errors import UserError
 
 STATE = "trainer_state.json"
 ARGUMENTS = "training_args.json"
-"""What ``TrainingArguments.to_json_string`` gives; Trainer itself writes no such file."""
+"""The file for the text of ``TrainingArguments.to_json_string``; Trainer itself writes no such file."""
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _CARD = re.compile(r"^### Training hyperparameters$(.*?)^#", re.S | re.M)
 _HYPERPARAMETER = re.compile(r"^- (\w+): (.*)$", re.M)
@@ -51,7 +52,7 @@ def read_trainer(folder: Path) -> Experiment:
     for place, files in files_below(folder):
         if STATE in files:
             step = _CHECKPOINT.fullmatch(place.name)
-            # The folder's own state is newer than each checkpoint's.
+            # The state in the folder itself is newer than that of each checkpoint.
             runs.setdefault(place.parent if step else place, []).append((int(step[1]) if step else 2**62, place))
     if not runs:
         raise UserError(f"{folder} holds no run of Trainer: no folder below it has a {STATE}")
@@ -78,7 +79,7 @@ def _read(folder: Path, run: Path, place: Path) -> ForeignTrial:
 
 
 def _metrics(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of the log without its speeds; ``train_loss`` there is the mean over the run."""
+    """Return a row of the log without its speeds and without ``train_loss``, which is the mean over the run."""
     kept = {key: value for key, value in flat(row).items() if not _NOT_METRICS.fullmatch(key) and key != "train_loss"}
     return kept | ({"train_runtime": row["train_runtime"]} if "train_runtime" in row else {})
 
@@ -96,9 +97,9 @@ def _end(state: Mapping[str, Any], log: list[dict[str, Any]]) -> tuple[Ended, st
 
 
 def _params(run: Path, place: Path, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a run: of the state, the model, the adapter, the model card and training_args.json.
+    """Return the arguments of a run, from the state, the model, the adapter, the model card and training_args.json.
 
-    A later source of these takes precedence.
+    A later source takes precedence over an earlier one.
     """
     found = {name: state[name] for name in _OF_STATE if name in state}
     if isinstance(state.get("trial_params"), dict):

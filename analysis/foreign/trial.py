@@ -1,4 +1,4 @@
-"""What every reader of foreign experiments gives back, and how their files are read."""
+"""The experiments that every reader of foreign files returns, and the reading of their files."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 
 class Ended(StrEnum):
-    """How a trial ended, as far as its source says."""
+    """The ways in which a trial may have ended, as far as its source says."""
 
     COMPLETED = "completed"
     STOPPED = "stopped"
@@ -41,7 +41,7 @@ class Ended(StrEnum):
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out_of_memory"
     RUNNING = "unfinished"
-    """It runs still, or was interrupted."""
+    """It still runs, or was interrupted."""
     UNKNOWN = "unknown"
     """The source does not say."""
 
@@ -55,10 +55,10 @@ class ForeignTrial:
     params: Mapping[str, Any]
     """Its configuration, nested keys joined by ``/``."""
     rows: Sequence[Mapping[str, Any]]
-    """What it reported, a row an iteration, nested keys joined by ``/``; a lost iteration is an empty row."""
+    """The values it reported, a row an iteration, nested keys joined by ``/``; a lost iteration is an empty row."""
     ended: Ended = Ended.UNKNOWN
     reason: str = "its source does not say how it ended"
-    """Why it counts as ``ended``, a clause."""
+    """The reason why it counts as ``ended``, as a clause."""
     error: str | None = None
     """The first line of the error that ended it; None where none did."""
     torn: tuple[str, ...] = ()
@@ -75,9 +75,9 @@ class Experiment:
     name: str
     trials: Sequence[ForeignTrial]
     keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Where this kind keeps what it records, by meaning: the first key that a trial has is taken."""
+    """The keys that this kind uses for each meaning; the first that a trial has is taken."""
     prefixes: Mapping[str, str] = field(default_factory=dict)
-    """The beginnings of result keys that stand for a split: ``eval_`` for ``val_``."""
+    """The beginnings of result keys that mean a split, such as ``eval_`` for ``val_``."""
     ignored: tuple[str, ...] = ()
     """Patterns of keys that are no settings: names, places and times."""
     is_table: bool = False
@@ -85,7 +85,7 @@ class Experiment:
     notes: tuple[str, ...] = ()
     """Lines about what the reader left out."""
     hint: str = ""
-    """Where what is missing may be found, as the end of a sentence."""
+    """The end of a sentence on where a missing value may be found."""
 
 
 PREFIXES = {
@@ -93,7 +93,7 @@ PREFIXES = {
     for word, split in (("eval", "val"), ("val", "val"), ("valid", "val"), ("test", "test"), ("predict", "test"))
     for sign in ("/", "_")
 }
-"""How trackers and transformers' Trainer begin the names of scores of a split."""
+"""The splits that beginnings of the names of scores mean, as trackers and transformers' Trainer write them."""
 MACHINERY = (
     "output_dir", "logging_dir", "run_name", "hub_*", "push_to_hub*", "report_to", "logging_*", "log_level*",
     "log_on_each_node", "save_*", "disable_tqdm", "dataloader_num_workers", "dataloader_p*", "local_rank",
@@ -148,7 +148,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def ended_by_word(word: str) -> Ended | None:
-    """Return what a source's word for a state means; None for a word that nobody uses."""
+    """Return the end that a source's word for a state means; None for a word that is not known."""
     return _WORDS.get(word.strip().lower().replace(" ", "_").replace("-", "_"))
 
 

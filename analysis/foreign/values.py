@@ -29,8 +29,8 @@ def canonical(value: Any) -> Scalar:
 
     A number is the same however it is written: ``1``, ``1.0``, ``"1"`` and ``np.float64(1.0)`` are 1, ``"1e-5"`` and
     ``0.00001`` are 1e-05. A text such as ``007`` or ``1_000`` is no number, since codes are written so. ``true`` and 1
-    stay apart. Null becomes ``null``, and NaN ``nan``. Lists and empty objects become JSON texts of values in their one
-    form.
+    stay different. Null becomes ``null``, and NaN ``nan``. Lists and empty objects become JSON texts of values in their
+    one form.
     """
     if value is None:
         return NULL
@@ -44,7 +44,7 @@ def canonical(value: Any) -> Scalar:
 
 
 def _from_text(text: str) -> Scalar:
-    """Return what a text stands for: a number, true or false, null, a JSON list or object, or the text itself."""
+    """Return the value that a text means: a number, true or false, null, a JSON list or object, or the text itself."""
     plain = text.strip()
     numpy = _NUMPY.fullmatch(plain)
     if numpy:
@@ -64,7 +64,7 @@ def _from_text(text: str) -> Scalar:
 
 
 def number_of(text: str) -> int | float | None:
-    """Return the number that ``text`` writes as JSON or Python write it; None where it is no number of 64 bits."""
+    """Return the number that ``text`` is in JSON or Python; None where it is no number of 64 bits."""
     if not any(sign.isdigit() for sign in text) or not _NUMBER.fullmatch(text):
         return None
     whole = text.lstrip("+-").isdigit()
@@ -95,9 +95,9 @@ def _nested(value: Any) -> Any:
 
 
 def mixed_kinds(values: Sequence[Scalar]) -> str:
-    """Return why a setting's ``values`` are kept apart though they look alike; empty where they don't.
+    """Return those of a setting's ``values`` that look alike and are kept apart, as text; empty where there are none.
 
-    Python takes true for 1, and people may mean the same by both.
+    They are truth values and numbers: Python takes true for 1, and people may mean the same by both.
     """
     flags = {value for value in values if isinstance(value, bool)}
     numbers = {value for value in values if not isinstance(value, bool | str) and value in (0, 1)}

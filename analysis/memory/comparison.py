@@ -1,4 +1,4 @@
-"""Memory of the methods on one model over batches and lengths: the study's formulas, ours, and what was measured."""
+"""Memory of the methods on one model over batches and lengths: by the study's formulas, by ours, and as measured."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,11 +29,11 @@ MEASURED = ("kept_measured", "peak_measured")
 
 @dataclass(frozen=True)
 class Measured:
-    """What ``python -m benchmarks memory --json FILE`` wrote."""
+    """The record that ``python -m benchmarks memory --json FILE`` writes."""
 
     rows: pd.DataFrame
     accelerate: Mapping[str, float]
-    """What accelerate estimates, in bytes by model."""
+    """The estimate of accelerate, in bytes by model."""
     device: str
 
 
@@ -51,8 +51,8 @@ def read_measured(path: Path) -> Measured:
 def compare_memory(model: str, measured: Measured | None) -> pd.DataFrame:
     """Return one row a method, batch and length, in bytes: ``study_*``, ``ours_*`` and measured ``kept`` and ``peak``.
 
-    Attention is explicit, as with the models' own dropout. NaN is what the study has no formula for, or nobody
-    measured. Raises UserError for a model whose shape is not known.
+    Attention is explicit, as with the models' own dropout. A value is NaN where the study has no formula, or nothing
+    was measured. Raises UserError for a model whose shape is not known.
     """
     known = [name for name, shape in registered_shapes().items() if is_followed(shape)]
     if model not in known:

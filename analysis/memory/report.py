@@ -1,4 +1,4 @@
-"""The report of memory: the study's formulas and what is wrong in them, the closed form, and what was measured."""
+"""The report of memory: the study's formulas and their errors, the closed form, and the measured memory."""
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from analysis.report.document import Grid, Inline, Paragraph, Section
 
 
 def memory_report(model: str, measured: Measured | None) -> tuple[list[Section], list[CaptionedFigure]]:
-    """Return the study's formulas, and all of it on ``model``, with its figures.
+    """Return the sections on the study's formulas and on the memory of ``model``, and their figures.
 
     Raises UserError as ``compare_memory``.
     """
@@ -40,7 +40,7 @@ def memory_report(model: str, measured: Measured | None) -> tuple[list[Section],
 
 
 def _provenance(measured: Measured | None) -> str:
-    """Return where the measured columns come from."""
+    """Return a sentence on the source of the measured columns."""
     if measured is None:
         return "Nothing measured is given (--measured)."
     if measured.device == "cpu":

@@ -1,4 +1,4 @@
-"""The study's claim that the adapter saves memory, judged by the closed form: the one verdict wherever it is shown."""
+"""The verdict on the study's claim that the adapter saves memory, by the closed form, wherever it is shown."""
 
 from analysis.claims.measured import Lookup, Measured
 from analysis.claims.row import ClaimRow

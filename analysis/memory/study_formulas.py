@@ -1,4 +1,4 @@
-"""The study's formulas for GPU memory as they stand, its worked example recomputed, and what is right in them."""
+"""The study's formulas for GPU memory as printed, its worked example recomputed, and the errors in both."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ EXAMPLE = Shape(
     model_type="bert", vocab_size=50_000, hidden_size=1920, intermediate_size=7680, num_hidden_layers=64,
     num_attention_heads=32, max_position_embeddings=512, type_vocab_size=2,
 )  # fmt: skip
-"""The model of the study's example; the study leaves out positions and token types, which are BERT's here."""
+"""The model of the study's example. The study gives no positions and token types; those here are BERT's."""
 H_ADAPTER = 120
 ROUNDED_N = 3e9
 """The number of parameters N of the example, as the study rounds it."""
@@ -62,9 +62,10 @@ def adapter(shape: Shape, h_adapter: int) -> Terms:
 
 
 def adapter_with_backbone(shape: Shape, h_adapter: int) -> Terms:
-    """Return the same with what the gradients' way through the frozen backbone keeps, counted as the study counts.
+    """Return the formula of the adapter with what the gradients through the frozen backbone need, by the study's rules.
 
-    Frozen are only the inputs of linear modules: d (b l (30 h + 4 h' + 16 h_adapter) + 9 b a l^2), one byte a mask.
+    Only the inputs of frozen linear modules are not kept, which leaves d (b l (30 h + 4 h' + 16 h_adapter) + 9 b a l^2)
+    bytes with one byte a mask.
     """
     d, h, inner = shape.num_hidden_layers, shape.hidden_size, shape.intermediate_size
     whole = full(shape)
@@ -87,7 +88,7 @@ class Printed:
         return "wrong: it is MB, not MiB" if self._fits(self.exact / MB) else "wrong"
 
     def _fits(self, value: float) -> bool:
-        """Return whether ``value``, rounded to as many digits as are printed, is what is printed."""
+        """Return whether ``value`` gives the printed text when it is rounded to as many digits."""
         digits = len(self.text.split("e")[0].replace(".", "").lstrip("0"))
         rounded = round(value, digits - 1 - math.floor(math.log10(value)))
         return math.isclose(rounded, float(self.text))
@@ -106,7 +107,7 @@ EXAMPLE_SIZES = MappingProxyType({"v": "5e4", "h": "1920", "h'": "7680", "d": "6
 
 
 def study_sections(verdict: ClaimResult) -> list[Section]:
-    """Return the formulas, the example, and what is wrong; ``verdict`` is that on the claim that 3/4 is saved."""
+    """Return the formulas, the example, and the errors; ``verdict`` is that on the claim that 3/4 is saved."""
     sizes = ", ".join(f"{name} = {value}" for name, value in EXAMPLE_SIZES.items())
     formulas = Points(
         (
