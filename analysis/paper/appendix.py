@@ -1,4 +1,4 @@
-"""What a paper's appendix says of its trials: settings, searches, data, costs, machines, validation beside test."""
+"""The appendix of a paper on its trials: settings, searches, data, costs, machines, validation beside test."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from tunekit.schema import Scalar
 
 
 def appendix_sections(records: SweepRecords, found: Sequence[Cell]) -> list[Section]:
-    """Return the appendix of ``found``, all cells of ``records``, without what it has nothing to say of.
+    """Return the appendix of ``found``, all cells of ``records``, without sections that would be empty.
 
     Raises DamagedRecord where a trial's records can't be read.
     """
@@ -53,7 +53,7 @@ def _settings(shown: Sequence[Cell]) -> Section:
 
 
 def _search_bounds(found: Sequence[Cell]) -> Section:
-    """Return what searches tried: the least and the most, or every value of a setting that is no number."""
+    """Return the settings that searches tried: the least and the most, or every value of one that is no number."""
     groups: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in found:
         if cell.searched:

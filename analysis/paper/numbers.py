@@ -1,4 +1,4 @@
-"""What a paper may name of a table's entry beside its score: the comparison with the best of its column, the costs."""
+"""The numbers of a table's entry that a paper may name beside its score: its comparison with the best, its costs."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from analysis.tables.table import Entry
 
 _MIB = 2**20
 _COSTS = {
-    # The metric, what its value is multiplied by, and the format.
+    # The metric, the factor of its value, and the format.
     "minutes": ("train_seconds", 1 / 60, "{:,.1f}"),
     "mib": ("peak_memory_bytes", 1 / _MIB, "{:,.0f}"),
     "trainable": ("num_trainable_params", 1, "{:,.0f}"),
@@ -19,10 +19,10 @@ MIN_P = 0.001
 def entry_numbers(entry: Entry) -> dict[str, str]:
     """Return the numbers of an entry by name.
 
-    ``difference`` from the best of its column in its unit, ``low`` and ``high`` of its 95 % interval, ``p`` and the
-    ``test`` that gave it, ``p-corrected`` and the ``correction``, and what the comparison ``holds-for`` stand at each
-    entry that was compared; where no test was made, ``reason`` says why. ``minutes``, ``mib`` and ``trainable`` are
-    means over the seeds, where they are on record.
+    An entry that was compared has the ``difference`` from the best of its column in its unit, the bounds ``low`` and
+    ``high`` of its 95 % interval, ``p`` and the ``test`` that gave it, ``p-corrected`` and the ``correction``, and the
+    population that the comparison ``holds-for``. Where no test was made, ``reason`` says why. ``minutes``, ``mib`` and
+    ``trainable`` are means over the seeds, where they were recorded.
     """
     return {**_comparison(entry.versus), **_costs(entry)}
 
@@ -40,7 +40,7 @@ def _comparison(versus: Comparison | None) -> Mapping[str, str]:
 
 
 def p_text(p: float) -> str:
-    """Return a p as papers write it: ``.024``, ``< .001``."""
+    """Return a p as papers write it, such as ``.024`` or ``< .001``."""
     return f"< {MIN_P:.3f}".replace("0.", ".") if p < MIN_P else f"{p:.3f}".removeprefix("0")
 
 

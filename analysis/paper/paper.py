@@ -1,7 +1,7 @@
 """``tunekit paper paper.yaml``: all numbers of a paper out of its stores, so that none is typed.
 
 out/tables/  out/figures/  numbers.tex  claims.tex  appendix.tex  preview.tex (all of it as one document)
-paper.json   what it was made from: a digest of every trial and of every file, for ``--check``
+paper.json   the records it was made from: a digest of every trial and of every file, for ``--check``
 """
 
 import hashlib
@@ -40,7 +40,7 @@ MANIFEST = "paper.json"
 
 @dataclass(frozen=True)
 class Draft:
-    """Everything that a paper's folder holds, before it is written."""
+    """The content of a paper's folder, before it is written."""
 
     texts: Mapping[str, str]
     """The texts by their paths inside the folder."""
@@ -48,7 +48,7 @@ class Draft:
     formats: Sequence[str]
     """The formats of the figures' files."""
     trials: Mapping[str, str]
-    """A digest of what each trial recorded, by folder."""
+    """A digest of each trial's records, by folder."""
     missing: int
     """The number of trials that were asked for and have not ended."""
 
@@ -87,9 +87,9 @@ def compose_paper(file: Path, cache: Path | None, formats: Sequence[str] = DEFAU
 def _figures(
     records: SweepRecords, found: Sequence[Cell], kinds: Sequence[str], formats: Sequence[str], missing: int
 ) -> list[CaptionedFigure]:
-    """Return the figures of ``kinds``, marked as a draft where trials are missing; LaTeX includes PDF rather than PNG.
+    """Return the figures of ``kinds``, marked as a draft where trials are missing.
 
-    Raises UserError and DamagedRecord as ``figures_of``.
+    LaTeX includes their PDF files rather than PNG. Raises UserError and DamagedRecord as ``figures_of``.
     """
     from analysis.figures.figures import figures_of  # loads matplotlib
 
@@ -103,7 +103,7 @@ def _figures(
 
 
 def write_paper(draft: Draft, out: Path) -> None:
-    """Write the folder. Raises OSError."""
+    """Write ``draft`` to the folder ``out``. Raises OSError."""
     for name, text in draft.texts.items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def write_paper(draft: Draft, out: Path) -> None:
 
 
 def differences(draft: Draft, out: Path) -> list[str]:
-    """Return why ``out`` is not what its stores say now, a line each; empty where it is.
+    """Return a line for each difference between ``out`` and what its stores give now; empty where there is none.
 
     Raises UserError where ``out`` holds no paper, or its paper.json is damaged.
     """
@@ -150,7 +150,7 @@ def _manifest(path: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _digests(records: SweepRecords) -> dict[str, str]:
-    """Return what each trial recorded, hashed; wherever the store lies and whenever its files were written."""
+    """Return a hash of each trial's records, which depends neither on the store's place nor on the files' times."""
     epochs = records.epochs.drop(columns=["folder"])
     by_path = {path: part.drop(columns="path").to_json() for path, part in epochs.groupby("path")}
     facts = records.trials.drop(columns=["stamp", "sweep", "path", "folder"])
@@ -181,9 +181,11 @@ def _draft_section(missing: int) -> list[Section]:
 
 
 def _numbers(tables: Sequence[Table], verdicts: Sequence[ClaimResult], found: Sequence[Cell], missing: int) -> str:
-    r"""Return ``\tunekit{stem/row/column}`` for each cell, with ``/mean``, ``/std`` and ``/n`` behind it, what
-    ``entry_numbers`` returns and, where it was trained with several settings, ``/configuration``; and
-    ``\tunekit{claim/ID}`` for each verdict, with ``/p``, ``/holds-for`` and ``/test``.
+    r"""Return the LaTeX that defines ``\tunekit{name}`` for each number and each verdict.
+
+    A cell is ``stem/row/column``, with ``/mean``, ``/std`` and ``/n`` behind it, the names of ``entry_numbers`` and,
+    where it was trained with several settings, ``/configuration``. A verdict is ``claim/ID``, with ``/p``,
+    ``/holds-for`` and ``/test`` behind it. Raises UserError where two rows have one name.
     """
     values = {"draft": _mark(missing), "trials": str(sum(len(cell.trials) for cell in found))}
     for table in tables:

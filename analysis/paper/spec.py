@@ -1,4 +1,4 @@
-"""paper.yaml: what a paper shows of its sweeps. Read strictly; every mistake is one line that names its place.
+"""paper.yaml: what a paper shows of its sweeps. It is read strictly; each mistake is one line that names its place.
 
 sweeps: [ray_results/main_grid]            # beside this file
 select: last                               # or best-val
@@ -63,7 +63,7 @@ class PaperTable:
 
 @dataclass(frozen=True)
 class Paper:
-    """What paper.yaml says."""
+    """The content of paper.yaml."""
 
     sweeps: tuple[Place, ...]
     select: str
@@ -79,7 +79,7 @@ class Paper:
 def read_paper(path: Path) -> Paper:
     """Return the paper of a YAML file.
 
-    Raises UserError, naming the file and the place, for anything that is not as above.
+    Raises UserError, which names the file and the place, for anything that is not as above.
     """
     content = read_yaml(path, str(path))
     try:
@@ -91,8 +91,8 @@ def read_paper(path: Path) -> Paper:
 def table_specs(paper: Paper, found: Sequence[Cell]) -> list[TableSpec]:
     """Return the paper's own tables.
 
-    Of several configurations that a row fits on a dataset, it shows the one that validation chose. Raises UserError
-    where a row fits no cell, or several among which validation can't choose, and for a metric that their tasks lack.
+    Where a row fits several configurations on a dataset, it shows the one that validation chose. Raises UserError where
+    a row fits no cell, or several among which validation can't choose, and for a metric that their tasks lack.
     """
     return [_table_spec(table, found) for table in paper.tables]
 

@@ -1,4 +1,4 @@
-"""Sections as LaTeX: what a paper's appendix is made of. Needs the packages of its tables, and graphicx."""
+"""Sections as LaTeX, for the appendix of a paper; it needs the packages of its tables, and graphicx."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,23 @@ from analysis.tables.latex import escape_tex, latex, latex_texts
 from analysis.tables.table import Table
 
 COLUMN_FIGURE = 6.0
-"""The width in inches from which a figure stands across a page of two columns: in one, its letters are too small."""
+"""The width in inches from which a figure goes across a page of two columns: in one, its letters are too small."""
 _HEADS = ("section", "subsection", "subsubsection")
 
 
 def latex_sections(sections: Sequence[Section], level: int = 0) -> str:
     """Return ``sections`` with their blocks.
 
-    Those below ``\\subsubsection`` stay at that level. Details are left out.
+    Sections below ``\\subsubsection`` stay at that level. Details are left out.
     """
     return "\n".join(_section(one, level) for one in sections)
 
 
 def latex_grid(grid: Grid, title: str) -> str:
-    """Return the floats of a plain table, or a list where its columns would be too narrow; ``title`` if no caption."""
+    """Return the floats of a plain table, or a list where its columns would be too narrow.
+
+    ``title`` is the caption of a table that has none.
+    """
     rows = [[item if isinstance(item, str) else item.text for item in row] for row in grid.rows]
     return latex_texts(grid.head, rows, grid.caption or title)
 
@@ -33,7 +36,7 @@ def _section(one: Section, level: int) -> str:
 
 
 def _block(block: object, title: str) -> str:
-    """Return a block of the section ``title``, which names a plain table that has no caption: floats move."""
+    """Return a block of the section ``title``, which is the caption of a plain table without one, since floats move."""
     match block:
         case Paragraph(text):
             return f"{escape_tex(text)}\n"

@@ -1,4 +1,4 @@
-"""Score tables are filled here: the best of each column, and how the other rows stand to it."""
+"""Score tables are filled here: the best of each column, and the comparison of the other rows with it."""
 
 from collections.abc import Mapping
 
@@ -60,7 +60,7 @@ def _versus(spec: TableSpec, best: Mapping[str, int]) -> dict[tuple[int, str], C
 
 
 def _of_test(one: Comparison, populations: bool, tests: bool) -> str:
-    """Return what a letter says of the test of a row: where rows of the table differ in ``populations`` or ``tests``.
+    """Return the note on the test of a row, for a table whose rows differ in ``populations`` or in ``tests``.
 
     It is empty where the sentences below the table say it of every row.
     """
@@ -70,7 +70,7 @@ def _of_test(one: Comparison, populations: bool, tests: bool) -> str:
 
 
 def _why_not(one: Comparison) -> str:
-    """Return why a row was not tested, empty where it was; a higher mean than that of the best is explained."""
+    """Return why a row was not tested, with a clause on a mean better than the bold one; empty where it was tested."""
     if one.tested or one.exact:
         return ""
     better = one.difference is not None and one.measure.sign * one.difference > 0

@@ -1,4 +1,4 @@
-"""The lines below a score table that say what there is to know of its datasets."""
+"""The lines on its datasets below a score table."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from analysis.names import PER_CLASS, SPLITS, listed
 
 
 def data_notes(cells: Sequence[Cell], metric: str) -> tuple[str, ...]:
-    """Return the lines on the datasets of ``cells``: what their parts are, and which classes they lack."""
+    """Return the lines on the datasets of ``cells``: their parts, and the classes that they lack."""
     named: dict[str, list[str]] = {}
     for cell in {cell.dataset: cell for cell in cells if cell.data_note}.values():
         named.setdefault(cell.data_note, []).append(cell.dataset_name)

@@ -1,8 +1,8 @@
-"""Tables as LaTeX for papers of one and of two columns: what fits a column stands in one, the rest across the page.
+"""Tables as LaTeX for papers of one and of two columns: a table that fits goes into a column, others across the page.
 
 Every table needs the packages ``array``, ``booktabs`` and ``threeparttable``, and says so in its first line. Scores
-have fixed digits and a column each for mean and spread, so that they align on the point in every class and version of
-TeX. A table with more rows or columns than a page holds comes in parts.
+have fixed digits, and mean and spread a column each, so that they align on the point in every class and version of TeX.
+A table with more rows or columns than a page holds comes in parts.
 """
 
 import math
@@ -42,7 +42,7 @@ _ACCENTS = {chr(code) for code in (*range(0x300, 0x305), 0x306, 0x307, 0x308, 0x
 def escape_tex(text: str) -> str:
     """Return ``text`` as LaTeX that prints it without further packages.
 
-    Control characters become spaces, and characters that pdflatex may have no glyph for their code points.
+    Control characters become spaces, and a character for which pdflatex may have no glyph becomes its code point.
     """
     pairs = pairwise(f"{_printable(text)} ")
     # Two hyphens in a row would be printed as a dash.
@@ -78,7 +78,7 @@ def latex_texts(
     stem: str = "",
     notes: Sequence[str] = (),
 ) -> str:
-    """Return a table of texts as a float or several; a list of the rows where its columns would be too narrow.
+    """Return a table of texts as one float or several, or a list of the rows where its columns would be too narrow.
 
     Without ``stem`` it has no label that a paper can refer to.
     """
@@ -101,21 +101,27 @@ def latex_texts(
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of scores: its heading as LaTeX, and of each row the mean, the spread and what stands behind them."""
+    """A column of scores."""
 
     heading: str
+    """The heading as LaTeX."""
     width: float
+    """The width in characters."""
     texts: Sequence[tuple[str, str, str]]
+    """The mean of each row, its spread, and the text behind them."""
 
 
 @dataclass(frozen=True)
 class _Texts:
-    """A column of texts: the lines of its heading, the texts, and its width in characters, by itself and as given."""
+    """A column of texts."""
 
     heading: Sequence[str]
+    """The lines of the heading."""
     texts: Sequence[str]
     natural: float
+    """The width in characters that the texts take without line breaks."""
     share: float
+    """The width in characters that the column is given."""
 
     @property
     def wrapped(self) -> bool:
@@ -132,11 +138,13 @@ class _Texts:
 
 @dataclass(frozen=True)
 class _Part:
-    """What one float holds: the columns of its tabular, the cells of its head, and those of each row."""
+    """The content of one float."""
 
     preamble: str
+    """The columns of the tabular."""
     head: Sequence[str]
     body: Sequence[Sequence[str]]
+    """The cells of each row."""
 
 
 def _column(table: Table, name: str) -> _Column:
@@ -153,7 +161,7 @@ def _lines(heading: str) -> list[str]:
 
 
 def _stacked(lines: Sequence[str], side: str) -> str:
-    """Return the lines of a heading one above the other; ``side`` is where they are flush: l, c or r."""
+    """Return the lines of a heading one above the other, flush at ``side``: l, c or r."""
     stacked = r"\\".join(map(escape_tex, lines))
     return stacked if len(lines) == 1 else rf"\shortstack[{side}]{{{stacked}}}"
 
@@ -166,7 +174,7 @@ def _shown(one: Entry) -> tuple[str, str, str]:
 
 
 def _entry(one: Entry) -> tuple[str, str, str]:
-    """Return the same as LaTeX; the mean alone is bold."""
+    """Return the texts of ``_shown`` as LaTeX; the mean alone is bold."""
     mean, spread, behind = _shown(one)
     count = behind.removesuffix("†" * one.dagger + one.marks)
     marks = (r"\dagger" if one.dagger else "") + (rf"\mathrm{{{one.marks}}}" if one.marks else "")
@@ -186,7 +194,7 @@ def _groups(columns: Sequence[_Column], room: float) -> list[Sequence[_Column]]:
 
 
 def _pages(lines: Sequence[int], notes: Sequence[str], wide: bool) -> Iterator[range]:
-    """Yield the rows of each page. ``lines`` are those that each row takes; the notes take some of every page."""
+    """Yield the rows of each page. ``lines`` are the lines that each row takes; the notes take some of every page."""
     of_notes = sum(math.ceil(1.0 * _width(note) / (PAGE if wide else COLUMN)) for note in notes)
     most = max(PAGE_LINES - of_notes, PAGE_LINES // 4)
     start, taken = 0, 0
@@ -209,7 +217,7 @@ def _longest_word(text: str) -> float:
 
 
 def _shares(widths: Sequence[float], available: float) -> list[float]:
-    """Return the width of each column: its own where that is less than an equal share of what is left."""
+    """Return the width of each column: its own where that is less than an equal share of the remaining width."""
     shares = list(widths)
     order = sorted(range(len(widths)), key=lambda n: widths[n])
     for place, number in enumerate(order):
@@ -275,13 +283,13 @@ def _printable(text: str) -> str:
 
 
 def _is_set(character: str) -> bool:
-    """Return whether it is ASCII, or an ASCII letter with one of the accents of TeX's own fonts."""
+    """Return whether a character is ASCII, or an ASCII letter with one of the accents of TeX's own fonts."""
     base = unicodedata.normalize("NFD", character)
     return base.isascii() or (character <= "\u017f" and base[0].isascii() and base[1] in _ACCENTS)
 
 
 def _width(text: str) -> float:
-    """Return about how wide ``text`` is set, in characters: capitals and broad signs count as one and a half."""
+    """Return the approximate width of ``text`` in characters: capitals and broad signs count as one and a half."""
     return sum(
         1.5 if c.isupper() or c in "mw%@&±" else 0.6 if c in "iljtf.,:;'|!()[] " else 1 for c in _printable(text)
     )

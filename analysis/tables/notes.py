@@ -1,4 +1,4 @@
-"""The sentences below a score table: what was compared, what the marks mean, what a paper may write; single notes."""
+"""The notes below a score table: sentences on comparisons, marks and what a paper may write, and lettered notes."""
 
 from collections.abc import Iterable, Mapping
 
@@ -20,7 +20,7 @@ MAY_WRITE_MIXED = (
 def sentences(
     spec: TableSpec, standings: Mapping[tuple[int, str], Standing], versus: Mapping[tuple[int, str], Comparison]
 ) -> list[str]:
-    """Return what the values of a table are, what was compared, what the marks mean and what a paper may write.
+    """Return sentences on a table's values, its comparisons, its marks, and on what a paper may write.
 
     ``versus`` are its comparisons with the best of each column, by the number of the row and the column.
     """
@@ -51,7 +51,7 @@ def _values(counts: list[int]) -> str:
 
 
 def _compared(spec: TableSpec, versus: Mapping[tuple[int, str], Comparison]) -> list[str]:
-    """Return the sentences that say what was compared, for what, by which tests and with which correction."""
+    """Return the sentences on what was compared, for which texts, by which tests and with which correction."""
     tested = [one for one in versus.values() if one.tested]
     on_new_text = [one for one in tested if one.population is Population.NEW_TEXT]
     parts = []
@@ -85,7 +85,7 @@ def _larger(compared: list[Comparison]) -> str:
 
 
 def _groups(spec: TableSpec, versus: Mapping[tuple[int, str], Comparison]) -> list[str]:
-    """Return the sentence on related items, for each column whose test items stand in groups of several."""
+    """Return the sentence on related items, which names each column whose test items are in groups of several."""
     found = {}
     for (_, column), one in versus.items():
         spread = one.estimate.spread if one.estimate else None
@@ -102,7 +102,7 @@ def _groups(spec: TableSpec, versus: Mapping[tuple[int, str], Comparison]) -> li
 
 
 def _marks(tested: list[Comparison], standings: set[Standing]) -> list[str]:
-    """Return what † and no mark mean, and what a paper may write."""
+    """Return the sentences on the meaning of † and of no mark, and on what a paper may write."""
     found = []
     if Standing.ALIKE in standings:
         found.append(
@@ -133,9 +133,10 @@ class Letters:
         self.found: dict[str, str] = {}
 
     def of(self, score: Score, why_not: str, of_test: str) -> str:
-        """Return the letters of an entry. ``why_not`` says why it is not tested, empty where that needs no letter.
+        """Return the letters of an entry.
 
-        ``of_test`` says in what its test differs from those of other rows, empty where it does not.
+        ``why_not`` is the reason why it is not tested, empty where that needs no letter. ``of_test`` is the note on a
+        test that differs from those of other rows, empty where it does not.
         """
         texts = []
         if score.failures:

@@ -1,4 +1,4 @@
-"""A filled table as files: Markdown, LaTeX, CSV and HTML. Text is escaped for each format."""
+"""A filled table as files of Markdown, LaTeX, CSV and HTML, with text escaped for each format."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ def escape_markdown(text: str) -> str:
 
 
 def escape_csv(text: str) -> str:
-    """Return ``text`` that no spreadsheet takes for a formula."""
+    """Return ``text`` in a form that no spreadsheet reads as a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
 
 

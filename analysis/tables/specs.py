@@ -1,8 +1,8 @@
-"""What the tables of sweeps show: a row a model or method, a column a dataset, and the settings in tables of their own.
+"""The usual tables of sweeps: a row a model or method and a column a dataset, with the settings in tables of their own.
 
 A method that was trained with several settings has one row, with the configuration that validation chose on each
 dataset (``analysis.configurations``). Where validation can't choose, it has a row a setting, and none of them takes
-part in bold or tests: to pick the best of them by test would flatter the method.
+part in bold or tests: picking the best of them by test would flatter the method.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ METRICS = ("accuracy", "macro_f1", "macro_f1_present", "micro_f1", "mcc", "weigh
 
 
 def epochs_text(select: str, cells: Sequence[Cell]) -> str:
-    """Return which epoch's scores count, for the selection ``select`` of the epochs of ``cells``."""
+    """Return the epoch whose scores count, in words, for the selection ``select`` of the epochs of ``cells``."""
     return {
         "last": "last epoch",
         "best-val": f"epoch of the best validation {primary_label(cells)}",
@@ -33,7 +33,7 @@ def epochs_text(select: str, cells: Sequence[Cell]) -> str:
 
 
 def _about(cells: Sequence[Cell], metric: str, select: str) -> str:
-    """Return what the values of a table are, in parentheses: their unit, their split and their epoch."""
+    """Return the unit, the split and the epoch of a table's values, in parentheses."""
     unit = ["percent"] if in_percent(cells, metric) else []
     return f"({', '.join([*unit, _splits(cells), epochs_text(select, cells)])})"
 
@@ -43,7 +43,7 @@ def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "
 
     There is a table of full fine-tuning over models where there are several models, one of methods for each model that
     has several rows, and one of the cells that are left. The cells of a search are left out, and so are metrics that an
-    imported experiment did not record. Datasets of different tasks stand in tables of their own, but for those of
+    imported experiment did not record. Datasets of different tasks are in tables of their own, except in those of
     ``PRIMARY``. Raises UserError where no metric was recorded.
     """
     groups = by_task(cells)
@@ -92,7 +92,7 @@ def all_cells_spec(cells: Sequence[Cell], metric: str, select: str = "last") -> 
     """
     check_metric(metric, cells)
     _check_recorded(cells, metric)
-    # Of several tasks, those that have the metric: one table has one unit.
+    # Only the cells of tasks that have the metric, since one table has one unit.
     if cells and metric != PRIMARY:
         cells = next(own for own in by_task(cells) if recorded(own, metric))
     about_scores = _about(cells, metric, select)
@@ -108,7 +108,7 @@ def all_cells_spec(cells: Sequence[Cell], metric: str, select: str = "last") -> 
 def settings_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "last") -> list[TableSpec]:
     """Return a table of all settings for each dataset and metric, of the methods that were trained with several.
 
-    Rows are sorted by the values of the settings, validation stands beside test, and nothing is ranked. There are none
+    Rows are sorted by the values of the settings, validation is beside test, and nothing is ranked. There is no table
     for the F1 of each class, nor for a metric that no trial recorded.
     """
     several = [one for one in configurations(cells) if len(one.cells) > 1]
@@ -124,9 +124,9 @@ def settings_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = 
 
 
 def check_metric(metric: str, cells: Sequence[Cell] = ()) -> None:
-    """Raise UserError where ``cells`` have no metric called ``metric``: their tasks' own, and those of imported trials.
+    """Raise UserError unless ``metric`` is a metric of the tasks of ``cells``, or one that imported trials recorded.
 
-    Without cells, those of classification are known.
+    Without cells it must be one of classification.
     """
     of_types = [PER_CLASS] if any(cell.task.form == "tags" for cell in cells) else []
     computed = METRICS if not cells or any(cell.has_classes for cell in cells) else of_types
@@ -143,7 +143,7 @@ def further_metrics(cells: Sequence[Cell]) -> list[str]:
 
 
 def choice_notes(shown: Sequence[Configurations]) -> tuple[str, ...]:
-    """Return a line for each method with several configurations of which one was chosen: which, by dataset, and how."""
+    """Return a line for each method of whose configurations one was chosen: which, by dataset, and how."""
     lines: dict[str, list[str]] = {}
     for one in shown:
         if one.chosen is not None and len(one.cells) > 1:

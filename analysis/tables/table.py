@@ -1,4 +1,4 @@
-"""A score table: what it asks for, what it holds, and how a notebook and a terminal show it."""
+"""A score table: its specification, its content, and its form in a notebook and in a terminal."""
 
 import html
 import io
@@ -27,7 +27,10 @@ class TableRow:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """What a table asks for. Its tests are one family: each row against the best of its column, over all columns."""
+    """The specification of a table.
+
+    Its tests are one family: each row against the best of its column, over all columns.
+    """
 
     stem: str
     """The name, without suffix, of the files that the table is written to."""
@@ -43,7 +46,7 @@ class TableSpec:
 
 
 class Standing(StrEnum):
-    """How an entry stands to the best of its column."""
+    """The result of an entry's comparison with the best of its column."""
 
     BEST = "best"
     ALIKE = "not significantly different from the best"
@@ -77,7 +80,7 @@ class Entry:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What CSV files and JSON say: the score as recorded, its standing, its comparison with the column's best."""
+        """The values for CSV and JSON: the score as recorded, its standing, its comparison with the column's best."""
         sample, one = self.score.sample, self.versus
         return {
             "configuration": self.score.configuration,
@@ -112,9 +115,9 @@ class Table:
     entries: Mapping[tuple[int, str], Entry]
     """The filled places by row number, from 0, and column."""
     notes: tuple[str, ...]
-    """The sentences below the table: what its numbers are, what was compared, what its marks mean, and single notes."""
+    """The lines below the table: on its values, its comparisons and its marks, and the lettered notes."""
     best: Mapping[str, int] = field(default_factory=dict)
-    """The number of the row that the others are compared with, by column; none where fewer than two take part."""
+    """The number of the row that the others are compared with, by column, for columns where two or more take part."""
 
     def __str__(self) -> str:
         """Return the table as text that is never cut to a terminal's width."""
@@ -208,7 +211,7 @@ def terminal(table: Table) -> rich.table.Table:
 
 
 def marked(one: Entry) -> str:
-    """Return the text of an entry with the marks that stand behind it."""
+    """Return the text of an entry with its marks behind it."""
     return one.text + ("†" if one.dagger else "") + (f" {one.marks}" if one.marks else "")
 
 
