@@ -17,7 +17,7 @@ class CellTrial(NamedTuple):
     folder: str
     """The trial's folder as text; ``path`` is the same as a path."""
     status: str | None
-    """How the trial ended; None while it runs, or where it was interrupted."""
+    """How the trial ended; None while it runs and where it was interrupted."""
     epoch: int | None
     """The epoch whose scores count; None where there is no such epoch."""
     scores: Mapping[str, float]

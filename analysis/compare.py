@@ -82,7 +82,7 @@ class Score:
 
     @property
     def untestable(self) -> str:
-        """Why the row can't take part in any test; empty where it can."""
+        """The reason why the row can't take part in any test; empty where it can."""
         if self.failures:
             return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in self.failures.items())
         if self.left_out:

@@ -12,7 +12,7 @@ def selected_epochs(records: SweepRecords, select: str) -> pd.DataFrame:
     """Return the chosen epoch of each trial that has one."""
     epochs = records.epochs
     if select == "last":
-        # A trial's epochs stand together and in order. To compare neighbours is faster than to look for duplicates.
+        # The epochs of a trial are together and in order. Comparing neighbours is faster than looking for duplicates.
         ends = epochs["path"].ne(epochs["path"].shift(-1)).to_numpy()
         return epochs.take(ends.nonzero()[0])
     if select == "best-val":

@@ -41,7 +41,7 @@ def tidy_epochs(records: SweepRecords) -> pd.DataFrame:
 
 def tidy_trials(records: SweepRecords) -> pd.DataFrame:
     """Return one row a trial: identity and settings, how it ended, scores of its last epoch, costs and error."""
-    last = records.epochs[~records.epochs["path"].duplicated(keep="last")]  # a trial's epochs stand in order
+    last = records.epochs[~records.epochs["path"].duplicated(keep="last")]  # a trial's epochs are in order
     scores = (
         last.set_index("path")[[*SCORES, *further_scores(records)]]
         .reindex(records.trials["path"])

@@ -285,7 +285,7 @@ def _refuse_doubled_keys(node: yaml.Node | None, where: str) -> None:
         for key, value in node.value:
             name = str(key.value)
             if name in seen:
-                raise UserError(f"{where}, line {key.start_mark.line + 1}: the key {name!r} stands twice")
+                raise UserError(f"{where}, line {key.start_mark.line + 1}: the key {name!r} occurs twice")
             seen.add(name)
             _refuse_doubled_keys(value, where)
     elif isinstance(node, yaml.SequenceNode):

@@ -29,14 +29,14 @@ _FORMS = "a > b, a < b, a < 0.75 * b, a best, a within 2 points of b, a within 0
 
 
 class Quantifier(StrEnum):
-    """How many parts of a claim must hold."""
+    """The number of a claim's parts that must hold."""
 
     ALL = "all"
     MOST = "most"
 
 
 class Relation(StrEnum):
-    """What a part says of its rows a and b."""
+    """The relation between its rows a and b that a part states."""
 
     ABOVE = "above"
     BELOW = "below"
@@ -75,7 +75,7 @@ class Claim:
     quantifier: Quantifier
     parts: tuple[Part, ...]
     note: str = ""
-    """How the sentence was read, or why a number is missing."""
+    """A note on how the sentence was read, or on why a number is missing."""
 
     @property
     def required(self) -> int:
@@ -148,7 +148,7 @@ def _claim(entry: object, rows: _KnownRows, datasets: Sequence[str], where: str)
     parts = [part for item in values["parts"] for part in _parts(item, rows, datasets, where)]
     twice, times = Counter(parts).most_common(1)[0]
     if times > 1:
-        raise UserError(f"{where}: {twice.statement!r} stands twice for {twice.dataset}, {twice.metric}")
+        raise UserError(f"{where}: {twice.statement!r} occurs twice for {twice.dataset}, {twice.metric}")
     return Claim(values["id"], values["text"], quantifier, tuple(parts), values.get("note", ""))
 
 

@@ -77,7 +77,7 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
     columns, rows = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
     again = [name for number, name in enumerate(columns) if name in columns[:number]]
     if again or not columns:
-        raise UserError(f"{path}: " + (f"the column {again[0]!r} stands twice" if again else "there is no head"))
+        raise UserError(f"{path}: " + (f"the column {again[0]!r} occurs twice" if again else "there is no head"))
     if not rows:
         raise UserError(f"{path} has a head and no row")
     if len(rows) > MAX_TABLE_ROWS:

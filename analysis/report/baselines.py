@@ -35,7 +35,7 @@ def baseline_sentences(members: Sequence[Configurations], audit: DatasetAudit) -
     if known:
         trained = int(audit.counts["items"]["train"])
         told.append(
-            f"The texts of {known:,} of the {tested:,} test items also stand among all {trained:,} training items of "
+            f"The texts of {known:,} of the {tested:,} test items are also among all {trained:,} training items of "
             "the dataset."
         )
     if audit.baselines["memoriser"] != audit.baselines["majority"]:

@@ -21,7 +21,7 @@ class Fit(StrEnum):
 
 @dataclass(frozen=True)
 class Grim:
-    """What GRIM says of one printed mean."""
+    """The result of GRIM for one printed mean."""
 
     verdict: Fit
     chance: float

@@ -22,7 +22,7 @@ def test_acl_arc_has_its_known_defects(tmp_path):
     assert (counts.loc["test", "in train"], counts.loc["val", "in train"], counts.loc["test", "in val"]) == (52, 43, 9)
     assert (found.known_right, damaged) == (47, [])
     assert found.baselines["majority"][0] == 71 / 139
-    assert "the texts of 52 of 139 test items (37 %) also stand in train, 47 of them" in markdown_sections(
+    assert "the texts of 52 of 139 test items (37 %) are also in train, 47 of them" in markdown_sections(
         [audit_section([found], [])]
     )
 
@@ -32,7 +32,7 @@ def test_restaurants_items_stand_in_sentences(tmp_path):
     save_dataset(load_dataset("restaurant"), ResultStore(tmp_path).data_folder)
     (found,), _ = audit(tmp_path)
     assert found.counts.loc["test", ["items", "groups"]].tolist() == [1120, 600]
-    assert found.shared_groups == {("train", "val"): 1, ("train", "test"): 1}, "one sentence stands twice in the files"
+    assert found.shared_groups == {("train", "val"): 1, ("train", "test"): 1}, "one sentence occurs twice in the files"
     assert found.baselines["majority"][0] == 0.65
 
 
@@ -46,9 +46,7 @@ def test_groups_that_cross_splits_are_counted(tmp_path):
     save_dataset(data, ResultStore(tmp_path).data_folder)
     (found,), _ = audit(tmp_path)
     assert found.shared_groups == {("train", "test"): 1}
-    assert "groups that stand in two splits: 1 group in train and test" in markdown_sections(
-        [audit_section([found], [])]
-    )
+    assert "groups that are in two splits: 1 group in train and test" in markdown_sections([audit_section([found], [])])
 
 
 @pytest.fixture

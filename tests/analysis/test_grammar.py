@@ -86,7 +86,7 @@ OF_NUMBERS = HEAD.replace("[d, e]", "[demo-regression]") + CLAIM
         (HEAD + 2 * (CLAIM % ("a > b", "d", "accuracy")), "there are two claims of this id"),
         (HEAD + "- {id: x, text: t, quantifier: all}", "claim x: missing parts"),
         (HEAD + "- 5", "claim 1: expected a mapping"),
-        (HEAD + "- {id: x, id: y}", "line 4: the key 'id' stands twice"),
+        (HEAD + "- {id: x, id: y}", "line 4: the key 'id' occurs twice"),
         (HEAD, "claims must be a list"),
         ("rows: [a]\nclaims: []", "missing datasets"),
         ("[]", "expected a mapping"),

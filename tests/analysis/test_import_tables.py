@@ -145,7 +145,7 @@ def test_a_bad_table_is_one_line_and_writes_nothing(tmp_path, rows, words, error
         (f'{NAMES},test_accuracy\nbert,a,full,1,"0.5\n', "line 2: unexpected end of data"),
         (f"{NAMES},test_accuracy\n", "a head and no row"),
         ("", "there is no head"),
-        ("seed,seed\n1,2\n", "stands twice"),
+        ("seed,seed\n1,2\n", "occurs twice"),
         ("Step,run - acc,run - acc__MIN,run - acc__MAX\n1,2,3,4\n", "the CSV of one chart"),
     ],
 )

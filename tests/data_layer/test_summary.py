@@ -77,10 +77,10 @@ def test_what_is_doubtful_is_named() -> None:
 
 def test_what_does_not_occur_has_no_line() -> None:
     clean = pd.DataFrame({"text": [f"text {n}" for n in range(20)], "label": ["a", "b"] * 10})
-    assert "no text stands twice, in a split or in two" in str(summarise(dataset(clean, text="text", label="label")))
+    assert "no text occurs twice, in a split or in two" in str(summarise(dataset(clean, text="text", label="label")))
     twice = pd.concat([clean, clean[:2]], ignore_index=True)
     said = str(summarise(dataset(twice, text="text", label="label")))
-    assert "no text stands twice" not in said
+    assert "no text occurs twice" not in said
     assert ": 0 " not in said
     assert ", 0 " not in said
 

@@ -245,7 +245,7 @@ def test_json_lines_with_a_key_twice_or_without_one_are_bad_rows(tmp_path: Path)
     good = '{"text": "x", "label": "a"}'
     rows = read(tmp_path / "a.jsonl", f'{good}\n{{"text": "y", "text": "z", "label": "a"}}\n{{"text": "y"}}\n[1]\n')
     assert [(row.number, row.kind) for row in rows.bad] == [(2, "broken JSON"), (3, "no label"), (4, "broken JSON")]
-    assert "the key 'text' stands twice" in rows.bad[0].reason
+    assert "the key 'text' occurs twice" in rows.bad[0].reason
     assert pairs(rows) == [("x", "a")]
 
 

@@ -97,7 +97,7 @@ def say_estimate(
 ) -> Timing | None:
     """Say and return the time that ``trials``, each with its epochs left, take together on ``device``.
 
-    Return None where there is nothing to train, or where the time is not known. A line then says when it will be.
+    Returns None where there is nothing to train, or where the time is not known. A line then says when it will be.
     """
     if not trials:
         return None

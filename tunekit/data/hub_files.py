@@ -78,7 +78,7 @@ def read_hub(
 def _cached(hub: HubDataset) -> tuple[str, Listing, bool] | None:
     """Return the commit and the listing of a dataset that was fetched before, and True.
 
-    Return None where it was not fetched, or where its branch may have moved since and the hub may be asked.
+    Returns None where it was not fetched, or where its branch may have moved since and the hub may be asked.
     """
     from huggingface_hub import constants
 

@@ -77,7 +77,7 @@ class DataSummary:
             counts = ", ".join(f"{number} {kind}" for kind, number in self.left_out.items())
             lines.append(f"left out: {how_many(sum(self.left_out.values()), 'row')} ({counts})")
         found = self._repeated()
-        clean = "no text stands twice, in a split or in two"
+        clean = "no text occurs twice, in a split or in two"
         return [*lines, *(found or [clean]), *(f"warning: {line}" for line in self.warnings)]
 
     def _repeated(self) -> list[str]:

@@ -94,7 +94,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise _Doubled(f"the key {next(key for key in keys if keys.count(key) > 1)[:40]!r} stands twice")
+        raise _Doubled(f"the key {next(key for key in keys if keys.count(key) > 1)[:40]!r} occurs twice")
     return found
 
 

@@ -27,7 +27,7 @@ def predicted_peak(
 
     On a GPU these are the bytes that the trial allocates, and with ``with_graphs`` also the bytes that CUDA graphs keep
     in reserve. On a CPU they are the resident bytes of its process. ``config`` holds the values of the model's
-    config.json. Return None where the model or the method has no closed form.
+    config.json. Returns None where the model or the method has no closed form.
     """
     train = splits["train"].tokens.lengths
     of_batches = (

@@ -23,7 +23,7 @@ class BuildFacts:
 def best_epoch(records: Sequence[EpochRecord], task: Task) -> int | None:
     """Return the epoch (from 1) with the best validation score by the task's primary metric, the earliest of equals.
 
-    Return None where there is no validation part.
+    Returns None where there is no validation part.
     """
     sign = -1 if task.metric(task.primary).direction is Direction.MIN else 1
     values = [(record.epoch, record.score(f"val_{task.primary}")) for record in records]

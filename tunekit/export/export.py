@@ -1,5 +1,4 @@
-"""``tunekit export`` writes the model of one trial as a folder that the libraries load, and compares its
-predictions."""
+"""``tunekit export`` writes the model of one trial as a folder that libraries load, and compares its predictions."""
 
 import json
 import os

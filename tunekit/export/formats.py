@@ -1,6 +1,6 @@
-"""The file formats of an exported model, which ``transformers``, ``peft`` and ``adapters`` load. Weights are
-safetensors.
+"""The file formats of an exported model, which ``transformers``, ``peft`` and ``adapters`` load.
 
+Weights are safetensors.
 The format follows from what the method has done to the model: it has added modules of ``peft``, or bottlenecks, or it
 has only changed the values of parameters. ``parameters_of`` serves both writing and reading, so the two can't differ.
 """

@@ -95,7 +95,7 @@ class Timer:
     def run(self, trials: Sequence[tuple[TrialSpec, float]], at_a_time: int) -> Timing | None:
         """Return the time of ``trials``, each with its epochs left, if ``at_a_time`` of them run at a time.
 
-        Return None where nothing is known about the time of one of them.
+        Returns None where nothing is known about the time of one of them.
         """
         timings = {key: self.trial(spec, epochs) for spec, epochs in trials for key in [(spec.cell, epochs)]}
         found = [timings[spec.cell, epochs] for spec, epochs in trials]

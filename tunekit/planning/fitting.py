@@ -93,7 +93,7 @@ def _of_prefix(length: int, family: Family, config: Mapping[str, Any]) -> Iterat
 
 
 def _of_targets(targets: str, family: Family, config: Mapping[str, Any], *, embeddings: bool) -> Iterator[str]:
-    """Yield what is wrong with a list of modules: a name that names none, and a name that stands twice."""
+    """Yield what is wrong with a list of modules: a name that names none, and a name that occurs twice."""
     if targets == ALL_LINEAR:
         return
     modules = [one for one in _modules(family, config) if embeddings or not one.endswith("_embeddings")]

@@ -1,5 +1,4 @@
-"""Trackers show the trials of a sweep in TensorBoard, MLflow or Weights & Biases. None is used unless ``--track`` names
-it.
+"""Trackers show the trials of a sweep in TensorBoard, MLflow or Weights & Biases, if ``--track`` names them.
 
 ``available``    checks the names that ``--track`` is given and makes the trackers.
 ``feed``         sends the records in the store to each tracker, in a thread of its own.
