@@ -113,7 +113,7 @@ def load_claims(path: Path | None = None) -> list[Claim]:
     rows, datasets = (_names(content[key], f"{where}: {key}") for key in ("rows", "datasets"))
     for row in rows:
         if "[" in row:
-            raise UserError(f"{where}: rows has {row!r}; settings stand behind a row in a statement, not in rows")
+            raise UserError(f"{where}: rows has {row!r}; name settings in the statements, not in rows")
     if "configuration" in content:
         _known(content["configuration"], (BEST,), "configuration", where)
     named = _KnownRows(tuple(rows), "configuration" in content)
@@ -180,7 +180,7 @@ def _part(pair: _Pair, dataset: str, metric: str, where: str) -> Part:
     if pair.is_best or relation is Relation.WITHIN:
         names = [one.name for one in task.metrics]
         if metric not in names:
-            raise UserError(f"{where}: {statement!r} is for {', '.join(names)}; of {metric} say a > b or a < b")
+            raise UserError(f"{where}: {statement!r} is for {', '.join(names)}; for {metric} write a > b or a < b")
     if pair.is_best and task.metric(metric).sign < 0:
         relation, statement = Relation.BELOW, statement.replace(" > ", " < ")
     if relation is Relation.WITHIN:

@@ -140,7 +140,7 @@ def _with_state(trial: ForeignTrial, column: str, meaning: Meaning) -> ForeignTr
     word = str(trial.rows[-1].get(column, ""))
     ended = ended_by_word(word)
     if ended is None:
-        raise UserError(f"{trial.name}: {column} is {word!r}, and no state is called so")
+        raise UserError(f"{trial.name}: {column} is {word!r}, which is no known state")
     error = meaning.sources.get("error")
     found = None if error is None else trial.rows[-1].get(error.key)
     bad = ended in (Ended.FAILED, Ended.DIVERGED, Ended.OUT_OF_MEMORY)

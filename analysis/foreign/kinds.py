@@ -35,7 +35,9 @@ def read(place: Path, kind: str | None) -> Experiment:
     if kind is not None:
         chosen = Kind(kind)
         if place.is_file() and chosen in _FOLDERS or place.is_dir() and chosen in _FILES:
-            raise UserError(f"{place} is a {'file' if place.is_file() else 'folder'}, and --kind {kind} is none")
+            raise UserError(
+                f"{place} is a {'file' if place.is_file() else 'folder'}, which --kind {kind} does not read"
+            )
         return READERS[chosen](place)
     found = [kind_of_file(place)] if place.is_file() else kinds_below(place)
     kinds = [one for one in found if one is not None]

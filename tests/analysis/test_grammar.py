@@ -75,7 +75,7 @@ OF_NUMBERS = HEAD.replace("[d, e]", "[demo-regression]") + CLAIM
         (HEAD + CLAIM % ("a within 0 points of b", "d", "accuracy"), "needs a margin above 0"),
         (
             HEAD + CLAIM % ("a within 2 points of b", "d", "train_loss"),
-            "is for loss, accuracy, micro_f1, macro_f1; of train",
+            "is for loss, accuracy, micro_f1, macro_f1; for train",
         ),
         (HEAD + CLAIM % ("a best", "d", "accuracy"), "needs the rows it is best of"),
         (HEAD + CLAIM % ("[a > b, a > b]", "d", "accuracy"), "has one name twice"),

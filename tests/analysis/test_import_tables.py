@@ -122,7 +122,7 @@ def bad(**changes):
         (bad(test_accuracy=70), (), "add --percent if it is in percent"),
         (bad(test_accuracy=170), (), "a score lies in [0, 1]"),
         (RUNS, ("--percent",), "is no percentage"),
-        (bad(status="sleeping"), (), "no state is called so"),
+        (bad(status="sleeping"), (), "which is no known state"),
         ([{**row, "on": "x", "acc": 0.5} for row in RUNS], ("--map", "split=on", "accuracy=acc"), "train, val or test"),
         ([{k: v for k, v in row.items() if "_acc" not in k} for row in RUNS], (), "lacks a score"),
         ([{k: v for k, v in row.items() if k != "seed"} for row in RUNS], (), "lacks seed"),

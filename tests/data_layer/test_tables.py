@@ -276,6 +276,6 @@ def test_class_label_numbers_without_a_name_are_bad_rows() -> None:
     twice = table.replace_schema_metadata(features(label=class_label("neg", "neg")))
     assert "have the same name" in refusal(lambda: arrow_rows("a", twice, COLUMNS))
     broken = table.replace_schema_metadata({b"huggingface": b"{"})
-    assert "wrote of its columns is broken" in refusal(lambda: arrow_rows("a", broken, COLUMNS))
+    assert "its description of columns by the library" in refusal(lambda: arrow_rows("a", broken, COLUMNS))
     pandas_only = table.replace_schema_metadata({b"huggingface": b"{}"})
     assert pairs(arrow_rows("a", pandas_only, COLUMNS))[0] == ("x", 0)

@@ -127,7 +127,7 @@ def _read_copy(name: str, folder: Place) -> TextDataset:
         labels = [tuple(label) if isinstance(label, list) else label for label in labels]
         splits[split] = make_frame(texts, labels, pairs, groups)
     if not name.endswith(f"-{expected}"):
-        raise UserError(f"{path} goes by another hash ({expected}) than its name: {way_out}")
+        raise UserError(f"{path} has another hash ({expected}) in the .json beside it than in its name: {way_out}")
     _verify(str(path), splits, label_names, expected, way_out)
     return make_dataset(
         name,

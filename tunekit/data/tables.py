@@ -203,7 +203,7 @@ def _class_labels(source: str, metadata: dict[bytes, bytes], columns: Sequence[s
             column: list(map(str, kind["names"])) for column, kind in kinds.items() if kind.get("_type") == "ClassLabel"
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{source}: what the library datasets wrote of its columns is broken") from error
+        raise UserError(f"{source}: its description of columns by the library datasets is broken") from error
     for column, names in found.items():
         if len(set(names)) < len(names):
             raise UserError(f"{source}: two classes of column {column!r} have the same name")

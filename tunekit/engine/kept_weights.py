@@ -124,7 +124,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """
     try:
         if path.is_symlink():
-            raise UserError(f"{path} is a link, which is not followed; put what it stands for there")
+            raise UserError(f"{path} is a link, which is not followed; put the file itself there")
         with path.open("rb") as file:
             (length,) = unpack("<Q", file.read(8).ljust(8, b"\xff"))
             if length > MAX_HEADER_BYTES:
