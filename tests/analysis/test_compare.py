@@ -142,7 +142,7 @@ def test_each_p_names_the_test_that_gave_it(four):
     assert wild.p == pytest.approx(welch(*(four[name].sample("accuracy") for name in ("adapter", "full"))).p)
     assert steady.p > welch(*(four[name].sample("accuracy") for name in ("lora", "full"))).p
     notes = " ".join(table.notes)
-    assert "larger p is reported. Here that is the p of the crossed analysis of variance, except in rows" in notes
+    assert "Here that is the p of the crossed analysis of variance, except where the letter of a score" in notes
     assert "a: p is that of Welch's t over seeds, the larger one." in notes
     assert (by_row["LoRA"].marks, by_row["Adapter"].marks) == ("", "a")
     rows = {row["row"]: row for row in csv.DictReader(io.StringIO(comma_separated(table)))}
