@@ -225,7 +225,7 @@ def _unlike(shown: Sequence[Cell]) -> list[str]:
     told = []
     for dataset in dict.fromkeys(cell.dataset for cell in shown):
         rows = [cell for cell in shown if cell.dataset == dataset]
-        settings = [{name: cell.settings.get(name) for name in OF_EVERY_METHOD} for cell in rows]
+        settings = [{name: cell.settings[name] for name in OF_EVERY_METHOD if name in cell.settings} for cell in rows]
         names = varying({(dataset,): settings})
         if not names:
             continue
@@ -234,7 +234,7 @@ def _unlike(shown: Sequence[Cell]) -> list[str]:
         for cell, own in zip(rows, settings, strict=True):
             name = cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
             text = ", ".join(
-                f"{SHORT.get(key, key.replace('_', ' '))} {'none' if own[key] is None else number(own[key])}"
+                f"{SHORT.get(key, key.replace('_', ' '))} {'none' if own.get(key) is None else number(own[key])}"
                 for key in names
             )
             having.setdefault(text, {})[name] = None

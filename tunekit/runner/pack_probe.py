@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
@@ -46,13 +47,13 @@ def with_fastest_pack(resources: Resources, jobs: Mapping[str, Job], progress: P
 def _on_a_gpu(jobs: Sequence[Job]) -> tuple[int, str]:
     """Return the best size of packs of ``jobs``, and a line with the rates. Raises RayError."""
     first = jobs[0]
-    in_own_process = ray.remote(
-        num_cpus=first.threads,
-        num_gpus=1 if first.device == "cuda" else 0,
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(first.threads)}},
-    )
+    options = {
+        "num_cpus": first.threads,
+        "num_gpus": 1 if first.device == "cuda" else 0,
+        "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(first.threads)}},
+    }
     # An actor, since ray.cancel(force=True) of a task whose answer is on its way aborts the driver's process.
-    actor = in_own_process(_Probe).remote()
+    actor: Any = ray.remote(_Probe).options(**options).remote()  # Ray's types lack the actor's methods
     try:
         found: tuple[int, str] = ray.get(actor.run.remote(jobs), timeout=TIMEOUT_SECONDS)
         return found
