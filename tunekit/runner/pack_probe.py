@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import RayError, RayTaskError
 
 from tunekit.engine.job import Job
 from tunekit.errors import first_line
@@ -34,10 +34,12 @@ def with_fastest_pack(resources: Resources, jobs: Mapping[str, Job], progress: P
     progress.wait("finding how many trials a GPU trains best together")
     try:
         pack, line = _on_a_gpu(chosen)
-    except (RayError, GetTimeoutError) as error:
+    except RayError as error:
+        # The text of a RayTaskError begins with a coloured line of Ray; its cause is what the probe raised.
+        cause = error.cause if isinstance(error, RayTaskError) else error
         progress.note(
             f"{how_many(len(chosen), 'trial')} a GPU, as many as memory has room for: "
-            f"the probe of packs failed ({first_line(error)})"
+            f"the probe of packs failed ({first_line(cause)})"
         )
         return replace(resources, trials_per_device=len(chosen))
     progress.note(line)
