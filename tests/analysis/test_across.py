@@ -43,7 +43,7 @@ def test_ranks_and_critical_difference_are_autoranks(rows: int, datasets: int) -
     assert ours.critical_difference == pytest.approx(theirs.cd, rel=1e-4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(2, 5), st.integers(3, 6), st.integers(1, 6), st.integers(0, 1000))
 @pytest.mark.slow
 def test_interquartile_mean_and_win_rate_are_rliables(rows: int, datasets: int, seeds: int, seed: int) -> None:
@@ -63,7 +63,7 @@ def test_interquartile_mean_and_win_rate_are_rliables(rows: int, datasets: int, 
         assert ours.win_rates[number].value == pytest.approx(np.mean(wins))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.permutations(range(4)), st.integers(0, 1000))
 def test_the_order_of_rows_changes_nothing(order: list[int], seed: int) -> None:
     scores = drawn(4, 4, 3, seed=seed)
@@ -194,7 +194,7 @@ def test_datasets_of_different_primary_metrics_are_ranked_each_by_its_own(tmp_pa
 def test_a_report_answers_by_the_primary_metric_of_each_dataset(tmp_path: Path, make_spec) -> None:
     found = of_different_metrics(tmp_path, make_spec)
     out = tmp_path / "report"
-    report = compose(found.records, Choices(), out)
+    report = compose(found.records, Choices(formats=("svg",)), out)
     write_all(report, out)
     page = (out / "report.md").read_text(encoding="utf-8")
     assert "(MCC): full fine-tuning is best by mean MCC" in page.replace("Full", "full")
@@ -213,7 +213,7 @@ def test_three_datasets_are_compared_and_drawn(tmp_path: Path, make_spec) -> Non
     assert frame["win_rate"].tolist() == [1.0, 0.0]
     assert found.critical_difference().axes
     out = tmp_path / "report"
-    report = compose(found.records, Choices(), out)
+    report = compose(found.records, Choices(formats=("svg",)), out)
     write_all(report, out)
     written = pd.read_csv(out / "tables" / "across-macro-f1.csv")
     assert written["mean_rank"].tolist() == [1.0, 2.0]

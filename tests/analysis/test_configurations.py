@@ -199,7 +199,7 @@ def asked(found):
     return evaluate([Claim("x", "A sentence.", Quantifier.ALL, (ASKS,))], cell_lookup(found))[0]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(SCORES, CONFIGURATIONS, st.data())
 @pytest.mark.slow
 def test_no_verdict_changes_without_a_word(of_a, of_b, data):

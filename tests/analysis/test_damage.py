@@ -135,7 +135,7 @@ def test_pickles_that_lie_about_are_never_read(golden, tmp_path, capsys):
             (folder / name).write_bytes(bomb)
     (trial(golden, "tiny-bert-demo-lora-s2-*") / "predictions.parquet").rename(trial(golden) / "old.pkl")
     (golden / "cache" / "records.bin").write_bytes(bomb)
-    assert main([str(golden), "--out", str(tmp_path / "out")]) == 0
+    assert main([str(golden), "--out", str(tmp_path / "out"), "--figures", "svg"]) == 0
     assert main(["audit", str(golden)]) == 0
     assert not mark.exists()
     pickle.loads(bomb)

@@ -47,18 +47,20 @@ def test_scores_are_those_of_seqeval(name):
     assert is_of_items(name)
 
 
+@pytest.fixture(scope="module")
+def samples():
+    """Draws of 150 texts each."""
+    rng = np.random.default_rng(2)
+    return [row_of(*drawn(rng, 150)) for _ in range(132)]
+
+
 @pytest.mark.slow
 @every_score
-def test_the_variance_over_items_is_that_of_other_samples(name):
-    rng = np.random.default_rng(2)
-    means = []
-    for _ in range(300):
-        gold, predicted = drawn(rng, 150)
-        means.append(np.mean([variations([row_of(gold, predicted)], name, draws=2)[0].scores]))
+def test_the_variance_over_items_is_that_of_other_samples(samples, name):
+    means = [np.mean(variations([one], name, draws=2)[0].scores) for one in samples[:120]]
     widths = []
-    for _ in range(12):
-        gold, predicted = drawn(rng, 150)
-        (row,) = variations([row_of(gold, predicted)], name, draws=400)
+    for one in samples[120:]:
+        (row,) = variations([one], name, draws=400)
         widths.append(np.sum(row.average**2) / row.divisor)
     assert np.sqrt(np.mean(widths)) == pytest.approx(np.std(means), rel=0.25)
 

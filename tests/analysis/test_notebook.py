@@ -19,6 +19,8 @@ def test_the_notebook_holds_the_cells_of_the_page():
 @pytest.mark.timeout(600)
 def test_the_notebook_runs_and_shows_what_it_promises(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    [plan] = [cell for cell in notebook.cells if "epochs=6," in cell.source]
+    plan.source = plan.source.replace("epochs=6,", "epochs=2,")
     shutil.copytree(NOTEBOOK.parent / "results", tmp_path / "results")
     done = NotebookClient(
         notebook, timeout=500, kernel_name="python3", resources={"metadata": {"path": tmp_path}}

@@ -52,7 +52,7 @@ class Page(HTMLParser):
 def golden_out(tmp_path_factory):
     root = shutil.copytree(GOLDEN, tmp_path_factory.mktemp("golden") / "golden")
     out = root.parent / "out"
-    assert main([str(root), "--out", str(out)]) == 0
+    assert main([str(root), "--out", str(out), "--figures", "svg"]) == 0
     return out
 
 
@@ -109,7 +109,7 @@ def test_claims_that_no_trial_can_test_are_shown_only_when_asked_for(tmp_path, m
     for spec in specs:
         add(store, spec, [0.5 + spec.seed / 100])
     for more, shown in (([], False), (["--claims", str(STUDY_CLAIMS)], True)):
-        assert main([str(store.root), "--out", str(tmp_path / "out"), *more]) == 0
+        assert main([str(store.root), "--out", str(tmp_path / "out"), "--figures", "none", *more]) == 0
         assert ("## Claims" in (tmp_path / "out/report.md").read_text()) == shown
 
 

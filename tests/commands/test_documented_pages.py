@@ -20,7 +20,8 @@ from tunekit.commands.command_line import main
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster", "without_plugins"), pytest.mark.timeout(600)]
 CELLS = ["--models", "tiny-bert", "--methods", "full", "adapter", "lora"]
-SHRUNK = ["--train-limit", "48", "--epochs", "2"]
+SEARCHED = ["--models", "tiny-bert", "--methods", "lora"]
+SHRUNK = ["--train-limit", "48", "--epochs", "2", "--max-concurrent", "1"]
 RUNNABLE = {one.page: ROOT / "docs" / one.page for one in commands() if one.program == "tunekit"}
 RUNNABLE["README.md"] = ROOT / "README.md"
 IN_DEFAULT = ("README.md", "export.md", "watch.md")
@@ -79,8 +80,10 @@ def shrunk(one: Command, words: list[str]) -> list[str]:
         return words
     if one.needs:
         return [*words, "--dry-run"]
+    searches = one.words[0] == "search"
     whole = "--models" in words or "--config" in words
-    return [*words, *([] if whole else CELLS), *SHRUNK, *(["--trials", "2"] if one.words[0] == "search" else [])]
+    cells = [] if whole else SEARCHED if searches else CELLS
+    return [*words, *cells, *SHRUNK, *(["--trials", "2"] if searches else [])]
 
 
 def expected(words: list[str]) -> set[int]:

@@ -9,11 +9,9 @@ import shlex
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
-from fcntl import ioctl
 from pathlib import Path
-from struct import pack
-from termios import TIOCSWINSZ
 
 import pytest
 from rich.console import Console
@@ -40,10 +38,23 @@ FOLDER = "a #1 [x]"
 """A folder's name with what shells and rich's markup read as their own."""
 
 
-def on_terminal(width: int, code: str, *arguments: object, folder: Path | None = None) -> list[str]:
-    """Run Python code with a terminal of ``width`` columns as standard output; return the lines it shows."""
+IN_EACH_WIDTH = """
+import sys
+from fcntl import ioctl
+from struct import pack
+from termios import TIOCSWINSZ
+for width in {widths}:
+    ioctl(1, TIOCSWINSZ, pack("HHHH", 60, width, 0, 0))
+    show()
+    print({end!r}, flush=True)
+"""
+END = "-- the end --"
+
+
+def on_terminal(widths: Sequence[int], code: str, *arguments: object, folder: Path | None = None) -> list[list[str]]:
+    """Run ``show()`` of Python code on a terminal of each of ``widths`` columns; return the lines that each shows."""
     reader, writer = pty.openpty()
-    ioctl(writer, TIOCSWINSZ, pack("HHHH", 60, width, 0, 0))
+    code += IN_EACH_WIDTH.format(widths=widths, end=END)
     environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(Path(__file__).parents[2])}
     environment.pop("COLUMNS", None)
     command = [sys.executable, "-c", code, *map(str, arguments)]
@@ -56,8 +67,9 @@ def on_terminal(width: int, code: str, *arguments: object, folder: Path | None =
         except OSError:  # the terminal's other side is closed
             break
     assert process.wait() == 0
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", shown.decode())
-    return [line.rstrip() for line in text.splitlines()]
+    *texts, rest = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", shown.decode()).split(f"{END}\n")
+    assert (len(texts), rest) == (len(widths), "")
+    return [[line.rstrip() for line in text.splitlines()] for text in texts]
 
 
 @pytest.fixture
@@ -103,20 +115,25 @@ def sweep(tmp_path):
     return store
 
 
-REPORT = "import sys; from tunekit.__main__ import main; sys.exit(main(['report', sys.argv[1], '--out', sys.argv[2]]))"
+REPORT = """
+import sys
+from tunekit.__main__ import main
+def show():
+    assert main(["report", sys.argv[1], "--out", sys.argv[2], "--figures", "svg"]) == 0
+"""
 
 
-@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.slow
-def test_a_closing_table_s_caption_and_notes_are_as_wide_as_the_terminal(sweep, width, tmp_path):
-    shown = on_terminal(width, REPORT, sweep.root, FOLDER, folder=tmp_path)
-    assert all(len(line) <= width for line in shown if " in '" not in line)
-    [caption] = [line for line in shown if line.startswith("Accuracy (percent")]
-    assert len(caption) > max(len(line) for line in shown if line.startswith(("┃", "│")))
-    [said] = [line for line in shown if " in '" in line]
-    words = shlex.split(said)
-    assert f"{FOLDER}/tables," in words
-    assert f"{FOLDER}/report.html" in words
+def test_a_closing_table_s_caption_and_notes_are_as_wide_as_the_terminal(sweep, tmp_path):
+    found = on_terminal(WIDTHS, REPORT, sweep.root, FOLDER, folder=tmp_path)
+    for width, shown in zip(WIDTHS, found, strict=True):
+        assert all(len(line) <= width for line in shown if " in '" not in line)
+        [caption] = [line for line in shown if line.startswith("Accuracy (percent")]
+        assert len(caption) > max(len(line) for line in shown if line.startswith(("┃", "│")))
+        [said] = [line for line in shown if " in '" in line]
+        words = shlex.split(said)
+        assert f"{FOLDER}/tables," in words
+        assert f"{FOLDER}/report.html" in words
 
 
 SEARCH = """
@@ -124,14 +141,18 @@ import sys
 from pathlib import Path
 from tunekit.commands.results import search_tables
 from tunekit.store.result_store import ResultStore
-search_tables(ResultStore(Path(sys.argv[1])))
+def show():
+    search_tables(ResultStore(Path(sys.argv[1])))
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", WIDTHS)
-def test_a_search_closes_with_a_block_a_study_that_no_terminal_tears(search, width):
-    shown = on_terminal(width, SEARCH, search.root)
+def test_a_search_closes_with_a_block_a_study_that_no_terminal_tears(search):
+    for width, shown in zip(WIDTHS, on_terminal(WIDTHS, SEARCH, search.root), strict=True):
+        assert_blocks_are_whole(shown, width)
+
+
+def assert_blocks_are_whole(shown, width):
     assert not [line for line in shown if len(line) > width]
     for method in ("LoRA", "full fine-tuning"):
         begin = shown.index(f"tiny-bert · {method} · Demo")
@@ -148,15 +169,21 @@ def test_a_search_closes_with_a_block_a_study_that_no_terminal_tears(search, wid
         assert len(block) == (14 if width == 80 else 13)
 
 
-STATUS = "import sys; from tunekit.__main__ import main; sys.exit(main(['status', sys.argv[1]]))"
+STATUS = """
+import sys
+from tunekit.__main__ import main
+def show():
+    assert main(["status", sys.argv[1]]) == 0
+"""
 TABLES = """
 import sys
 from pathlib import Path
 from tunekit.commands.results import grid_tables
 from tunekit.store.requests import requested_specs
 from tunekit.store.result_store import ResultStore
-store = ResultStore(Path(sys.argv[1]))
-grid_tables(store, requested_specs(store.requests()))
+def show():
+    store = ResultStore(Path(sys.argv[1]))
+    grid_tables(store, requested_specs(store.requests()))
 """
 
 
@@ -178,7 +205,6 @@ def wide(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(
     ("code", "names"),
     [
@@ -186,15 +212,15 @@ def wide(tmp_path):
         (TABLES, ["demo", "acl_arc", "agnews_7k6", "restaurant", f"reviews-{HASH}"]),
     ],
 )
-def test_a_table_wider_than_the_terminal_goes_on_below(wide, width, code, names):
-    shown = on_terminal(width, code, wide.root)
-    assert not [line for line in shown if len(line) > width]
-    heads = [line for line in shown if line.startswith("┃")]
-    columns = [name.strip() for line in heads for name in line.strip("┃").split("┃")[1:]]
-    assert columns == names * (len(columns) // len(names))
-    assert len(columns) >= len(names)
-    if width == 80:
-        assert len(heads) > len(columns) // len(names), "no table was wide enough to go on below"
+def test_a_table_wider_than_the_terminal_goes_on_below(wide, code, names):
+    for width, shown in zip(WIDTHS, on_terminal(WIDTHS, code, wide.root), strict=True):
+        assert not [line for line in shown if len(line) > width]
+        heads = [line for line in shown if line.startswith("┃")]
+        columns = [name.strip() for line in heads for name in line.strip("┃").split("┃")[1:]]
+        assert columns == names * (len(columns) // len(names))
+        assert len(columns) >= len(names)
+        if width == 80:
+            assert len(heads) > len(columns) // len(names), "no table was wide enough to go on below"
 
 
 def test_a_long_name_of_a_cell_goes_on_below(tmp_path):
@@ -206,7 +232,7 @@ def test_a_long_name_of_a_cell_goes_on_below(tmp_path):
             for rate in (0.0005, 0.0009569980941620173)
         ],
     )
-    shown = on_terminal(80, STATUS, store.root)
+    [shown] = on_terminal([80], STATUS, store.root)
     assert not [line for line in shown if len(line) > 80]
     assert "learning_rate 9.56998e-4" in "".join(shown)
 

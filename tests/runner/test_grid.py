@@ -32,8 +32,10 @@ from tunekit.schema import Status, TrialSpec
 from tunekit.storage.files import copy_folder
 from tunekit.storage.lease import acquire
 from tunekit.storage.paths import location
+from tunekit.store.records import StoredTrial
 from tunekit.store.result_store import ResultStore
 from tunekit.tasks.classification import label_scores
+from tunekit.worker.attempt import Attempt
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster"), pytest.mark.timeout(240)]
 TINY = ["--models", "tiny-bert", "--train-limit", "48", "--epochs", "2"]
@@ -57,8 +59,14 @@ def stored(folder: Path):
     return found
 
 
+def planned(out: str) -> list[TrialSpec]:
+    """The specs of a plan that ``--dry-run --json`` printed."""
+    trials = json.loads(out)["trials"]
+    return [TrialSpec.from_dict({k: v for k, v in one.items() if k not in ("trial_id", "state")}) for one in trials]
+
+
 def test_a_grid_from_command_to_table(grid, tmp_path):
-    demo = ["--preset", "demo", *TINY, "--methods", "full", "adapter", "lora", "--storage", tmp_path]
+    demo = ["--preset", "demo", *TINY, *ONE_WORKER, "--methods", "full", "adapter", "lora", "--storage", tmp_path]
     code, out, _ = grid(*demo, "--dry-run", "--json")
     plan = json.loads(out)
     assert (code, plan["total"], plan["new"], plan["done"]) == (0, 6, 6, 0)
@@ -126,15 +134,37 @@ def test_a_grid_in_packs_outlives_its_host(grid, tmp_path):
     assert not [name for name in names if name.startswith("host-")], "the driver ends its hosts"
 
 
-def test_a_plugins_method_and_single_ones_train_on_workers(grid, tmp_path):
+@pytest.fixture
+def running_ahead(monkeypatch):
+    """As on a GPU: an epoch is recorded while the next one trains."""
+
+    def ahead(*rest, **more):
+        return replace(job_of(*rest, **more), runs_ahead=True)
+
+    monkeypatch.setattr(runner_grid, "job_of", ahead)
+
+
+def assert_every_epoch_was_told_once(trials: list[StoredTrial], err: str) -> None:
+    """All epochs of ``trials`` are on record, and Tune heard of one after another."""
+    events = [event for event in events_of(err) if event["event"] == "epoch"]
+    for trial in trials:
+        epochs = list(range(1, trial.spec.epochs + 1))
+        assert trial.summary.status is Status.COMPLETED
+        assert [record.epoch for record in trial.epochs] == epochs
+        assert [event["epoch"] for event in events if event["trial"] == trial.spec.label] == epochs
+
+
+@pytest.mark.usefixtures("running_ahead")
+def test_packs_of_a_plugins_method_and_single_trials_run_ahead_on_workers(grid, tmp_path):
     (tmp_path / "norms.py").write_text(EXAMPLE)
-    packs = ["--pack", 2, "--max-concurrent", 2, "--seeds", 1, 2, "--storage", tmp_path]
+    packs = ["--pack", 2, "--max-concurrent", 2, "--seeds", 1, 2, "--epochs", 3, "--storage", tmp_path]
     arguments = ["--preset", "demo", *TINY, "--methods", "ia3", "norms", *packs]
     arguments += ["--plugin", tmp_path / "norms.py"]
     code, out, _ = grid(*arguments, "--dry-run")
     assert (code, out.count("trials are single, not in packs (ia3: ")) == (0, 1)
-    code, out, _ = grid(*arguments)
+    code, out, err = grid(*arguments)
     assert code == 0, out
+    assert_every_epoch_was_told_once(stored(tmp_path / "demo"), err)
     sizes: dict[str, set[int]] = {}
     for trial in stored(tmp_path / "demo"):
         sizes.setdefault(trial.spec.method, set()).add(trial.summary.execution["pack_size"])
@@ -151,45 +181,35 @@ def test_a_plugins_method_and_single_ones_train_on_workers(grid, tmp_path):
     assert "unknown method 'norms'" in err
 
 
-def test_failed_cells_are_named_the_rest_runs_and_retry_is_asked_for(grid, tmp_path):
-    arguments = ["--preset", "demo", *TINY, "--methods", "full", "lora", "--seeds", 1, "--storage", tmp_path]
-    bad = [*arguments, *ONE_WORKER, "--learning-rate", "full=1e30"]
-    code, out, err = grid(*bad)
+@pytest.mark.usefixtures("running_ahead")
+def test_failed_cells_are_named_the_rest_runs_ahead_and_retry_is_asked_for(grid, tmp_path):
+    arguments = ["--preset", "demo", *TINY, "--methods", "full", "lora", "--seeds", 1, "--epochs", 3]
+    bad = [*arguments, *ONE_WORKER, "--learning-rate", "full=1e30", "--storage", tmp_path]
+    _, out, _ = grid(*bad, "--dry-run", "--json")
+    specs = {spec.method: spec for spec in planned(out)}
+    diverging = Attempt(job_for(specs["full"], tmp_path / "demo"))
+    while diverging.status is None:
+        diverging.step()
+
+    code, _, err = grid(*bad, "--retry-failed")
     assert code == 1
     said = " ".join(event.get("text", "") for event in events_of(err))
     assert "failed: tiny-bert · demo · full · seed 1 (diverged: the training loss became nan at step" in said
-    states = {trial.spec.method: trial.summary.status for trial in stored(tmp_path / "demo")}
-    assert states == {"full": Status.DIVERGED, "lora": Status.COMPLETED}
+    assert '"completed": 1, "failed": 1' in err
+    trials = {trial.spec.method: trial for trial in stored(tmp_path / "demo")}
+    assert {method: trial.summary.status for method, trial in trials.items()} == {
+        "full": Status.DIVERGED,
+        "lora": Status.COMPLETED,
+    }
+    assert_every_epoch_was_told_once([trials["lora"]], err)
+    ends = sorted(path.name for path in trials["full"].folder.glob("summary*.json"))
+    assert ends == ["summary-1.json", "summary.json"], "it was tried again, and how it ended before is kept"
+
     code, out, err = grid(*bad)
     assert code == 1
     assert "nothing to do but failed trials" in err
     assert "- (0/1)" in out
     assert "1 diverged, so the row takes no part in bold type and tests" in " ".join(out.split())
-    code, _, err = grid(*bad, "--retry-failed")
-    assert code == 1
-    folder = next(trial.folder for trial in stored(tmp_path / "demo") if trial.spec.method == "full")
-    assert sorted(path.name for path in folder.glob("summary*.json")) == ["summary-1.json", "summary.json"]
-    assert '"completed": 0, "failed": 1' in err
-
-
-def test_own_data_from_a_file_travels_with_the_sweep(grid, tmp_path):
-    rows = [{"quote": f"it was {word} {number}", "kind": word} for number in range(40) for word in ("good", "bad")]
-    path = tmp_path / "my reviews.csv"
-    pd.DataFrame(rows).to_csv(path, index=False)
-    own = ["--datasets", path, "--text-column", "quote", "--label-column", "kind"]
-    arguments = ["--preset", "demo", "--models", "tiny-bert", "--methods", "full", "--seeds", 1, "--epochs", 1, *own]
-    code, out, _ = grid(*arguments, "--storage", tmp_path / "out")
-    assert code == 0, out
-    trial = stored(tmp_path / "out" / "demo")[0]
-    assert trial.spec.dataset.startswith("my-reviews-")
-    assert (tmp_path / "out" / "demo" / "data" / f"{trial.spec.dataset}.parquet").is_file()
-    moved = tmp_path / "elsewhere" / "my reviews.csv"
-    moved.parent.mkdir()
-    path.rename(moved)
-    code, _, err = grid(
-        *[moved if argument == path else argument for argument in arguments], "--storage", tmp_path / "out"
-    )
-    assert (code, "nothing to do" in err) == (0, True)
 
 
 @needs_real_data
@@ -253,23 +273,37 @@ def test_a_node_of_other_code_refuses_its_first_trial_which_ends_the_run(grid, t
     assert "its tunekit has source hash" in err
     assert "the driver's another; submit with --working-dir" in err
     assert stored(tmp_path / "demo") == []
-    code, _, err = grid(*arguments)
-    assert (code, '"completed": 2' in err) == (0, True), "nothing was marked as failed"
+    plan = json.loads(grid(*arguments, "--dry-run", "--json")[1])
+    assert (plan["new"], plan["total"]) == (2, 2), "nothing was marked as failed"
 
 
-def test_a_grid_on_an_object_store_goes_on_and_reads_as_on_disk(grid, bucket, tmp_path, capfd):
-    demo = ["--preset", "demo", *TINY, *ONE_WORKER, "--methods", "lora", "--storage", f"{bucket}/sweeps"]
-    _, out, _ = grid(*demo, "--dry-run", "--json")
-    values = [{k: v for k, v in one.items() if k not in ("trial_id", "state")} for one in json.loads(out)["trials"]]
+def test_a_grid_of_own_data_on_an_object_store_goes_on_and_reads_as_on_disk(grid, bucket, tmp_path, capfd):
+    rows = [{"quote": f"it was {word} {number}", "kind": word} for number in range(40) for word in ("good", "bad")]
+    path = tmp_path / "my reviews.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+    def arguments(file: Path) -> list[object]:
+        own = ["--datasets", "demo", file, "--text-column", "quote", "--label-column", "kind", "--seeds", 1]
+        return ["--preset", "demo", *TINY, *ONE_WORKER, "--methods", "lora", *own, "--storage", f"{bucket}/sweeps"]
+
+    _, out, _ = grid(*arguments(path), "--dry-run", "--json")
+    [of_demo] = [spec for spec in planned(out) if spec.dataset == "demo"]
     sweep = location(f"{bucket}/sweeps/demo")
-    begun = start(TrialSpec.from_dict(values[0]), sweep)
+    begun = start(of_demo, sweep)
     begun.train_epoch()
-    code, out, err = grid(*demo)
+    code, out, err = grid(*arguments(path))
     assert code == 0, err
     events = events_of(err)
     assert [one["storage"] for one in events if one["event"] == "start"] == [str(sweep)]
     assert "going on after epoch 1 of 2" in (begun.folder / "log.txt").read_text()
-    code, table, again = grid(*demo)
+    [of_own] = [trial.spec.dataset for trial in stored(sweep) if trial.spec.dataset != "demo"]
+    assert of_own.startswith("my-reviews-")
+    assert (sweep / "data" / f"{of_own}.parquet").is_file()
+
+    moved = tmp_path / "elsewhere" / "my reviews.csv"
+    moved.parent.mkdir()
+    path.rename(moved)
+    code, table, again = grid(*arguments(moved))
     assert (code, "nothing to do" in again) == (0, True)
 
     copy_folder(sweep, tmp_path / "demo")
@@ -281,42 +315,12 @@ def test_a_grid_on_an_object_store_goes_on_and_reads_as_on_disk(grid, bucket, tm
         same = [(tmp_path / place / "tables" / name).read_bytes() for place in ("disk", "server")]
         assert same[0] == same[1], name
     printed = [out, err, table, again, *capfd.readouterr()]
-    stored = [path.read_bytes() for path in sweep.rglob("*")]
+    written = [path.read_bytes() for path in sweep.rglob("*")]
     assert not any(SECRET in text for text in printed)
-    assert not any(SECRET.encode() in content for content in stored)
+    assert not any(SECRET.encode() in content for content in written)
     assert tunekit(["gc", str(sweep)]) == 0
     assert tunekit(["status", str(sweep)]) == 0
     assert "done" in capfd.readouterr().out
-
-
-@pytest.mark.parametrize("pack", [1, 3])
-def test_trials_that_run_ahead_tell_tune_every_epoch_once(pack, grid, tmp_path, monkeypatch):
-    """As on a GPU: an epoch is recorded while the next one trains."""
-
-    def ahead(*rest, **more):
-        return replace(job_of(*rest, **more), runs_ahead=True)
-
-    monkeypatch.setattr(runner_grid, "job_of", ahead)
-    seeds = ["--seeds", 1, 2, 3, "--train-limit", 64, "--epochs", 3, "--methods", "lora"]
-    code, out, err = grid(
-        "--preset",
-        "demo",
-        "--models",
-        "tiny-bert",
-        *seeds,
-        "--pack",
-        pack,
-        "--keep-models",
-        "none",
-        "--storage",
-        tmp_path,
-    )
-    assert code == 0, out
-    events = [event for event in events_of(err) if event["event"] == "epoch"]
-    for trial in stored(tmp_path / "demo"):
-        assert trial.summary.status is Status.COMPLETED
-        assert [record.epoch for record in trial.epochs] == [1, 2, 3]
-        assert [event["epoch"] for event in events if event["trial"] == trial.spec.label] == [1, 2, 3]
 
 
 class Notes:
@@ -348,11 +352,17 @@ def test_a_probe_in_a_process_of_its_own_chooses_how_many_trials_train_together(
     alone = with_fastest_pack(allowed, {jobs[0].spec.trial_id: jobs[0]}, Notes())
     assert alone.trials_per_device == 1
 
-    other = {key: replace(one, fingerprint=replace(one.fingerprint, data="x")) for key, one in by_id.items()}
-    said = Notes()
-    assert with_fastest_pack(allowed, other, said).trials_per_device == 2
-    assert "the probe of packs failed" in said.lines[-1]
+    class Broken:
+        def run(self, jobs):
+            raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pack_probe, "_Probe", Broken)
+        said = Notes()
+        assert with_fastest_pack(allowed, by_id, said).trials_per_device == 2
+        assert "the probe of packs failed" in said.lines[-1]
 
     monkeypatch.setattr(pack_probe, "TIMEOUT_SECONDS", 0.01)
+    said = Notes()
     assert with_fastest_pack(allowed, by_id, said).trials_per_device == 2
     assert "the probe of packs failed" in said.lines[-1]

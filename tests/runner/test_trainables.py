@@ -36,12 +36,13 @@ host = SimpleNamespace(
 )
 trainers.get_or_start_host = lambda device, job, num_places: host
 trainers.ray.get = lambda answer: answer
-trainable = object.__new__(TrialTrainable)
-trainable.setup({"trial": {"trial_id": job.spec.trial_id}}, {job.spec.trial_id: job}, num_places=int(sys.argv[2]))
-try:
-    trainable.step()
-finally:
-    print("torch" in sys.modules, flush=True)
+for num_places in (2, 1):
+    trainable = object.__new__(TrialTrainable)
+    trainable.setup({"trial": {"trial_id": job.spec.trial_id}}, {job.spec.trial_id: job}, num_places=num_places)
+    try:
+        trainable.step()
+    finally:
+        print(f"of {num_places} places: {'torch' in sys.modules}", flush=True)
 """
 
 
@@ -50,13 +51,14 @@ def job_for(seed, sweep):
     return Job(spec, fingerprint(spec), resolve_model(spec.model), sweep, 0, 1)
 
 
-@pytest.mark.parametrize(("num_places", "imported"), [(2, "False"), (1, "True")])
 @pytest.mark.slow
-def test_a_client_of_a_device_host_imports_no_torch(num_places, imported, tmp_path):
+def test_a_client_of_a_device_host_imports_no_torch(tmp_path):
     (tmp_path / "job").write_bytes(pickle.dumps(job_for(1, tmp_path / "sweep")))
-    command = [sys.executable, "-c", CLIENT, str(tmp_path / "job"), str(num_places)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.stdout.splitlines()[-1] == imported, run.stderr
+    run = subprocess.run(
+        [sys.executable, "-c", CLIENT, str(tmp_path / "job")], cwd=ROOT, capture_output=True, text=True
+    )
+    found = [line for line in run.stdout.splitlines() if line.startswith("of ")]
+    assert found == ["of 2 places: False", "of 1 places: True"], run.stderr
 
 
 def record(epoch):

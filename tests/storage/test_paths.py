@@ -233,7 +233,7 @@ class Server(BaseHTTPRequestHandler):
 def answering():
     """Starts a server that gives one answer to whatever it is asked, and returns its HOST:PORT."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server, ThreadPoolExecutor(1) as pool:
-        pool.submit(server.serve_forever)
+        pool.submit(server.serve_forever, poll_interval=0.01)
 
         def answer(code: int, headers: dict[str, str] | None = None, body: str = "") -> str:
             Server.answer, Server.asked = (code, headers or {}, body), []

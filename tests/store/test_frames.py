@@ -81,7 +81,7 @@ def test_a_torn_or_earlier_cache_is_made_anew(store, make_spec, tmp_path, conten
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_cache_with_any_other_byte_is_not_read(store, tmp_path_factory, data):
     cache = tmp_path_factory.mktemp("cache")
     trials, epochs = (frame for frame in (store.frames(cache).trials, store.frames(cache).epochs))

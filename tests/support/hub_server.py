@@ -92,7 +92,7 @@ class FakeHub:
         return json.dumps({"id": self.name, "sha": self.commit, "siblings": siblings}).encode()
 
     def __enter__(self) -> "FakeHub":
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:

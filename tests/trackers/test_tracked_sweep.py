@@ -1,32 +1,37 @@
 """A tracked sweep, from its command to each tracker's own client, which shows what the store holds."""
 
+from importlib.util import find_spec
+
 import pytest
 
 from tests.support.trackers import logged, needs
 from tunekit.commands.command_line import main
 from tunekit.store.result_store import ResultStore
+from tunekit.trackers.available import PACKAGES
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("cluster"), pytest.mark.timeout(400)]
 CELLS = ["--models", "tiny-bert", "--datasets", "demo", "--methods", "full", "lora", "--seeds", "1"]
 SHRUNK = ["--train-limit", "48", "--epochs", "2", "--max-concurrent", "1"]
 
 
-@pytest.fixture
-def tracked(tmp_path, monkeypatch):
-    """Run the sweep with a tracker, twice, as a user who repeats the command does; return its folder and trials."""
-    for name in ("MLFLOW_TRACKING_URI", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WANDB_MODE", "offline")
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory, cluster):
+    """A sweep with every tracker that is installed, run twice, as a user who repeats the command does.
 
-    def run(name: str):
-        words = ["run", *CELLS, *SHRUNK, "--sweep", "tracked", "--storage", str(tmp_path), "--track", name]
+    Return its folder and its trials.
+    """
+    folder = tmp_path_factory.mktemp("tracked")
+    words = ["run", *CELLS, *SHRUNK, "--sweep", "tracked", "--storage", str(folder)]
+    words += ["--track", *(name for name, package in PACKAGES.items() if find_spec(package))]
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("MLFLOW_TRACKING_URI", "WANDB_BASE_URL"):
+            patched.delenv(name, raising=False)
+        patched.setenv("WANDB_MODE", "offline")
         assert main(words) == main(words) == 0
-        store = ResultStore(tmp_path / "tracked")
-        trials, damaged = store.trials()
-        assert (len(trials), damaged) == (2, [])
-        return store.root, trials
-
-    return run
+    store = ResultStore(folder / "tracked")
+    trials, damaged = store.trials()
+    assert (len(trials), damaged) == (2, [])
+    return store.root, trials
 
 
 def curve(trial) -> list[tuple[int, float]]:
@@ -36,7 +41,7 @@ def curve(trial) -> list[tuple[int, float]]:
 
 def test_tensorboard(tracked):
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    folder, trials = tracked("tensorboard")
+    folder, trials = tracked
     for trial in trials:
         [run] = (folder / "tensorboard").glob(f"*{trial.spec.trial_id[:8]}")
         events = reader.EventAccumulator(str(run)).Reload()
@@ -49,7 +54,7 @@ def test_tensorboard(tracked):
 def test_mlflow_with_sqlite(tracked):
     from mlflow.tracking import MlflowClient
 
-    folder, trials = tracked("mlflow")
+    folder, trials = tracked
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("tracked").experiment_id])
     assert len(runs) == len(trials)
@@ -63,7 +68,7 @@ def test_mlflow_with_sqlite(tracked):
 
 @needs("wandb")
 def test_wandb_offline(tracked):
-    folder, trials = tracked("wandb")
+    folder, trials = tracked
     for trial in trials:
         [run] = (folder / "wandb").glob(f"offline-run-*-{trial.spec.trial_id}-*/run-*.wandb")
         assert [(row["_step"], row["val_macro_f1"]) for row in logged(run)] == curve(trial)
