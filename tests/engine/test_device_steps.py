@@ -1,9 +1,5 @@
 """The steps of a GPU, on a CPU: the losses of the host's steps, and the same numbers however they are run."""
 
-import json
-import os
-import subprocess
-import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import product
@@ -15,7 +11,6 @@ import torch
 from transformers.models.bert.modeling_bert import BertOutput
 
 from benchmarks.support.trial import without_dropout
-from tests.conftest import ROOT
 from tests.support.combinations import usually
 from tests.support.device import CalledGraphs, NoHostReads, called, device_pack
 from tests.support.packs import CPU, apart, member_of, specs_of, train
@@ -307,35 +302,6 @@ def test_trained_weights_cast_together_give_the_bits_of_autocast(method, monkeyp
 def test_tf32_on_a_cpu_is_refused_in_one_line():
     with pytest.raises(UserError, match="precision tf32 is not computed by a CPU; use --precision fp32"):
         check_device({"fp32", "tf32"}, gpu=False)
-
-
-INTERPRETED = """
-import json
-from tests.support.device import device_pack
-from tests.support.packs import member_of, specs_of, train
-from tunekit.engine.kernels.choice import fallbacks
-losses = []
-for method in ("adapter", "lora"):
-    specs = specs_of(method, epochs=1, train_limit=8, batch_size=4)[:2]
-    losses.append(train([member_of(spec) for spec in specs], 1, device_pack).tolist())
-print(json.dumps([losses, fallbacks()]))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_steps_by_triton_kernels_have_the_losses_of_plain_ones():
-    """Triton's interpreter has to be chosen before Triton is imported, so in a process of its own."""
-    pytest.importorskip("triton", reason="Triton is not installed")
-    found = subprocess.run(
-        [sys.executable, "-c", INTERPRETED], cwd=ROOT, env={**os.environ, "TRITON_INTERPRET": "1"}, text=True,
-        capture_output=True, check=True,
-    )  # fmt: skip
-    losses, fell_back = json.loads(found.stdout.splitlines()[-1])
-    assert fell_back == []
-    for method, own in zip(("adapter", "lora"), losses, strict=True):
-        specs = specs_of(method, epochs=1, train_limit=8, batch_size=4)[:2]
-        np.testing.assert_allclose(own, train([member_of(s) for s in specs], 1, device_pack), rtol=0, atol=1e-5)
 
 
 def test_cuda_graphs_are_captured_on_their_own_stream_into_one_pool(monkeypatch):

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.combinations import usually
 
 needs_triton = pytest.mark.skipif(
     find_spec("triton") is None, reason='Triton is not installed (pip install ".[triton]")'
@@ -29,9 +30,10 @@ def run(*arguments: str, **environment: str) -> str:
 @needs_triton
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_kernels_agree_with_their_twins_in_tritons_interpreter():
+@pytest.mark.parametrize("cases", usually(["not contracts"], ["not contracts", "contracts"]))
+def test_the_kernels_agree_with_their_twins_in_tritons_interpreter(cases):
     file = "tests/engine/kernels/fused_cases.py"
-    out = run("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", file, TRITON_INTERPRET="1")
+    out = run("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", cases, file, TRITON_INTERPRET="1")
     assert " passed" in out
     assert "skipped" not in out
 
