@@ -26,7 +26,7 @@ test-fast: $(TRITON_STAMP)
 
 # Every model with every method on every task, of which `make test` takes combinations that show every pair, and the
 # cases of other tests that pass through the same code as a case that `make test` takes.
-contracts: $(STAMP)
+contracts: $(TRITON_STAMP)
 	$(BIN)/python -m pytest -m contracts --ignore tests/contract
 	$(BIN)/python -m pytest -m "not faults and not gpu" tests/contract
 

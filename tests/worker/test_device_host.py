@@ -105,7 +105,7 @@ def memory_for_two(monkeypatch):
 
 
 def test_trials_of_which_memory_holds_two_take_turns_and_none_is_given_up(tmp_path, memory_for_two):
-    many = [*specs(epochs=3), *specs(method="full", epochs=3)]
+    many = [*specs(), *specs(method="full")]
     attempts = [Attempt(job_for(spec, tmp_path / "packed")) for spec in many]
     pack_trainer = PackTrainer(6)
     run_out(pack_trainer, attempts)
@@ -115,7 +115,7 @@ def test_trials_of_which_memory_holds_two_take_turns_and_none_is_given_up(tmp_pa
 
 
 def test_a_host_lets_wait_whom_memory_does_not_hold(tmp_path, memory_for_two):
-    jobs = [job_for(specify(seed=seed, epochs=3), tmp_path / "packed") for seed in (1, 2, 3, 4)]
+    jobs = [job_for(specify(seed=seed), tmp_path / "packed") for seed in (1, 2, 3, 4)]
     host = DeviceHost(4, end=no_end)
     assert all(host.place(job) for job in jobs)
 
@@ -133,10 +133,10 @@ def test_a_host_lets_wait_whom_memory_does_not_hold(tmp_path, memory_for_two):
 
 def test_trials_that_wait_for_each_other_pass_on_a_place_for_one(tmp_path, memory_for_two, monkeypatch):
     monkeypatch.setattr(host_module, "GRACE_SECONDS", 0.2)
-    jobs = [job_for(specify(seed=seed, epochs=3), tmp_path / "packed") for seed in (1, 2)]
+    jobs = [job_for(specify(seed=seed), tmp_path / "packed") for seed in (1, 2)]
     host = DeviceHost(2, end=no_end)
     host.pack_trainer.capacity = 1
-    for epoch in (1, 2, 3):  # as a search's seeds do: none goes on before all are there
+    for epoch in (1, 2):  # as a search's seeds do: none goes on before all are there
         assert [len(report.records) for report in ask_all(host, jobs)] == [epoch] * 2
     for job in jobs:
         assert_as_alone(job.spec, tmp_path / "packed", 1)
