@@ -24,8 +24,10 @@ test: $(TRITON_STAMP)
 test-fast: $(TRITON_STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not faults and not gpu and not contracts and not ray and not model and not slow"
 
-# Every model with every method on every task, of which `make test` takes combinations that show every pair.
-contracts: $(STAMP)
+# Every model with every method on every task, of which `make test` takes combinations that show every pair, and the
+# cases of other tests that pass through the same code as a case that `make test` takes.
+contracts: $(TRITON_STAMP)
+	$(BIN)/python -m pytest -m contracts --ignore tests/contract
 	$(BIN)/python -m pytest -m "not faults and not gpu" tests/contract
 
 # Tests that kill processes and wait for minutes; what they measure goes into docs/reliability.md.

@@ -37,12 +37,12 @@ def measure(spec: TrialSpec, model: str) -> Measured:
 
 
 def _train(spec: TrialSpec, model: str, sweep: Path) -> Measured:
+    ref = resolve_model(model)
+    fingerprint = fingerprint_of(spec, ref.revision, DATASETS[spec.dataset].content_hash)
     import tunekit.runner.preloaded  # noqa: F401  (what a worker of Ray holds before its first trial)
     from tunekit.engine.job import Job
     from tunekit.engine.run import TrialRun
 
-    ref = resolve_model(model)
-    fingerprint = fingerprint_of(spec, ref.revision, DATASETS[spec.dataset].content_hash)
     before = os.times()
     run = TrialRun(Job(spec, fingerprint, ref, sweep, 0, threads=1), lambda line: None)
     while not run.done:

@@ -10,6 +10,8 @@ from benchmarks.conclusions import Design, of_claims, of_tables, study
 pytestmark = pytest.mark.slow
 
 NULLS = 60
+TABLE_NULLS = 40
+"""Of 80 tables, two a study, more than 10 % err in 2 of 100 runs where 5 % do; the other kinds have more tables."""
 
 
 @pytest.mark.parametrize("design", [Design(3, 139), Design(5, 139, "unequal"), Design(20, 139)])
@@ -17,7 +19,7 @@ def test_rows_without_a_difference_are_seldom_called_worse_on_new_text(design, m
     monkeypatch.setattr(
         conclusions, "TABLES", {name: conclusions.TABLES[name] for name in ("2 x 1", "3 x 3", "20 x 1")}
     )
-    found = of_tables(design, NULLS, 1)
+    found = of_tables(design, TABLE_NULLS, 1)
     for tables in found.values():
         for metric in conclusions.METRICS:
             assert tables[metric]["wrong"] <= 10, "a nominal 5 % of few studies"

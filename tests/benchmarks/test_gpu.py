@@ -70,6 +70,7 @@ def cuda():
         patched.setattr(gpu, "Team", ThreadTeam)
         patched.setattr(gpu, "train_peer", by_the_host)
         patched.setattr(gpu, "AGREE_STEPS", 6)
+        patched.setattr(gpu, "WARM_TURNS", 1)
         patched.setattr(gpu_profile, "HOST_EPOCHS", 2)
         patched.setattr(gpu_profile, "profile", Profile)
         for name, small in (("SQUARE", 64), ("COPIED", 2**12)):
@@ -191,6 +192,14 @@ class Hiding(PathFinder):
 sys.meta_path[sys.meta_path.index(PathFinder)] = Hiding
 """
 """A module that Python imports as it starts: modules that are hidden by it are not installed."""
+FORKING = """
+import multiprocessing, sys
+in_a_way = multiprocessing.get_context
+multiprocessing.get_context = lambda kind: in_a_way("fork")
+from benchmarks.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command, whose stages and workers are forks of it: each would take seconds to import the same libraries."""
 NEEDED = ("torch", "triton", "transformers", "peft", "accelerate", "numpy", "pandas", "pyarrow", "scipy",
           "scikit-learn", "tyro", "rich", "pooch", "tunekit")  # fmt: skip
 
@@ -222,7 +231,7 @@ def test_it_runs_without_ray_and_without_any_package_that_a_machine_for_it_may_l
     place = os.pathsep.join([str(tmp_path), str(ROOT)])
     file = tmp_path / "gpu.json"
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "gpu", "--quick", "--stages", "packs", "--json", file], cwd=ROOT,
+        [sys.executable, "-c", FORKING, "gpu", "--quick", "--stages", "packs", "--json", file], cwd=ROOT,
         env={**os.environ, "PYTHONPATH": place}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -4,6 +4,7 @@
 line, which is the plan's and the engine's.
 """
 
+import shutil
 from dataclasses import replace
 from itertools import product
 
@@ -81,7 +82,7 @@ def test_a_model_has_the_parameters_the_head_and_the_packs_that_are_told_before_
         assert (getattr(METHODS[method], "single", None) is None) == stackable
 
 
-@every_combination(OFFLINE)
+@every_combination(OFFLINE, rare=LARGEST)
 def test_training_moves_all_that_is_trainable_and_no_bit_of_the_rest(model, method, task):
     """In float64: Compacter's factors begin with gradients near 1e-14, whose steps float32 may round away."""
     spec = spec_of(model, method, task, epochs=1)
@@ -133,10 +134,10 @@ def exported_from(folder, spec, *, merged=False):
 def test_a_trial_is_resumed_with_equal_bits_and_exported_with_equal_predictions(model, method, task, tmp_path):
     spec = spec_of(model, method, task)
     whole = begin(spec, tmp_path / "whole", keep="last")
+    whole.last_checkpoint = -float("inf")  # a checkpoint is due, however short the epoch was
+    whole.train_epoch()
+    shutil.copytree(tmp_path / "whole", tmp_path / "broken")  # what a process that ends here leaves
     finish(whole)
-    broken = begin(spec, tmp_path / "broken", keep="last")
-    broken.last_checkpoint = -float("inf")  # a checkpoint is due, however short the epoch was
-    broken.train_epoch()
     resumed = begin(spec, tmp_path / "broken", keep="last")
     assert len(resumed.records) == 1
     finish(resumed)

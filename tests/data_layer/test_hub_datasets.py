@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support.forks import forks_with
 from tests.support.hub_server import COMMIT, DATASET, FakeHub
 from tunekit.data import hub_files
 from tunekit.data.hub_ids import HubDataset
@@ -27,6 +26,8 @@ for text in sys.argv[1:]:
         print(json.dumps(str(error)))
 assert not {"torch", "transformers", "ray"} & set(sys.modules)
 """
+PRELOADED = ("huggingface_hub.hf_api", "pyarrow.parquet", "tunekit.data.hub_files", "tunekit.data.user")
+"""What takes longest to import, and holds nothing of a dataset, a hub or a cache."""
 SCHEMA = pa.schema([("text", pa.string()), ("label", pa.int64())])
 NAMES = {b"huggingface": json.dumps({"info": {"features": {
     "label": {"_type": "ClassLabel", "names": ["neg", "pos"]}, "text": {"_type": "Value", "dtype": "string"},
@@ -48,62 +49,68 @@ def folder(tmp_path):
     return tmp_path / "repo"
 
 
-def client(home, url, *texts, **environment):
-    """What a fresh process reads, one answer a text."""
+def reads(home, url, **environment):
+    """What reads datasets of the hub at ``url`` in forks of a process, with a cache below ``home``."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     variables |= {"HF_ENDPOINT": url, "HF_HOME": str(home / "hf"), "TUNEKIT_CACHE_DIR": str(home / "cache")}
-    command = [sys.executable, "-c", CLIENT, *texts]
-    run = subprocess.run(command, capture_output=True, text=True, env={**variables, **environment}, timeout=110)
-    assert run.returncode == 0, run.stderr[-2000:]
-    return [json.loads(line) for line in run.stdout.splitlines()]
+    return forks_with(PRELOADED, {**variables, **environment})
+
+
+def told(run, *texts):
+    """What a fork reads, one answer a text."""
+    return [json.loads(line) for line in run(CLIENT, *texts)]
 
 
 @pytest.mark.slow
 def test_a_hub_dataset_is_pinned_fetched_once_and_read_from_the_cache(folder, tmp_path):
-    name = f"hf:{DATASET}"
-    with FakeHub(folder, "dataset") as hub:
-        (path, first, sizes, labels, notes), *refusals = client(
-            tmp_path, hub.url, name, "hf:acme/none", f"{name}@nobranch", f"{name}/b"
-        )
-        assert path == f"{name}@{COMMIT}"
-        assert (sizes, labels) == ({"train": 50, "test": 10}, ["neg", "pos"])
-        assert f"main is commit {COMMIT[:12]} on the hub" in notes
-        assert [refusal.partition(": ")[2].split(" (")[0] for refusal in refusals] == [
-            "the hub has no dataset acme/none, or only for those who log in",
-            "the hub has no revision 'nobranch' of acme/reviews",
-            "no configuration 'b', as hf:acme/reviews/CONFIG",
-        ]
-        hub.asked.clear()
-        [again] = client(tmp_path, hub.url, path)
-        assert again[:2] == [path, first]
-        assert hub.asked == [], "what is pinned and cached is not asked for again"
-        hub.commit = COMMIT[::-1]
-        write(folder / "data" / "test-00000-of-00001.parquet", 70, 10)
-        moved, pinned = client(tmp_path, hub.url, name, path)
-        assert (moved[0], pinned[:2]) == (f"{name}@{COMMIT[::-1]}", [path, first])
-        assert moved[1] != first
-        url = hub.url
-    for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
-        known, pinned, missing = client(tmp_path, url, name, path, "hf:acme/other", **environment)
-        assert known[:4] == moved[:4]
-        assert "in the cache (the hub was not reached)" in known[4][0]
-        assert pinned[:2] == [path, first]
-        assert missing.startswith("hf:acme/other: it is not in the cache, and the hub can't be reached")
-        assert "\n" not in missing
+    name, hub = f"hf:{DATASET}", FakeHub(folder, "dataset")
+    with reads(tmp_path, hub.url) as online, reads(tmp_path, hub.url, HF_HUB_OFFLINE="1") as offline:
+        with hub:
+            (path, first, sizes, labels, notes), *refusals = told(
+                online, name, "hf:acme/none", f"{name}@nobranch", f"{name}/b"
+            )
+            assert path == f"{name}@{COMMIT}"
+            assert (sizes, labels) == ({"train": 50, "test": 10}, ["neg", "pos"])
+            assert f"main is commit {COMMIT[:12]} on the hub" in notes
+            assert [refusal.partition(": ")[2].split(" (")[0] for refusal in refusals] == [
+                "the hub has no dataset acme/none, or only for those who log in",
+                "the hub has no revision 'nobranch' of acme/reviews",
+                "no configuration 'b', as hf:acme/reviews/CONFIG",
+            ]
+            hub.asked.clear()
+            [again] = told(online, path)
+            assert again[:2] == [path, first]
+            assert hub.asked == [], "what is pinned and cached is not asked for again"
+            hub.commit = COMMIT[::-1]
+            write(folder / "data" / "test-00000-of-00001.parquet", 70, 10)
+            moved, pinned = told(online, name, path)
+            assert (moved[0], pinned[:2]) == (f"{name}@{COMMIT[::-1]}", [path, first])
+            assert moved[1] != first
+        for without_the_hub in (online, offline):
+            known, pinned, missing = told(without_the_hub, name, path, "hf:acme/other")
+            assert known[:4] == moved[:4]
+            assert "in the cache (the hub was not reached)" in known[4][0]
+            assert pinned[:2] == [path, first]
+            assert missing.startswith("hf:acme/other: it is not in the cache, and the hub can't be reached")
+            assert "\n" not in missing
 
 
 @pytest.mark.slow
 def test_an_interrupted_fetch_is_no_dataset(folder, tmp_path):
-    with FakeHub(folder, "dataset") as hub:
+    with (
+        FakeHub(folder, "dataset") as hub,
+        reads(tmp_path, hub.url) as online,
+        reads(tmp_path, hub.url, HF_HUB_OFFLINE="1") as offline,
+    ):
         lost = folder / "data" / "train-00001-of-00002.parquet"
         find = hub.find
         hub.find = lambda path: (b"", "EntryNotFound") if path.endswith(lost.name) else find(path)
-        [refusal] = client(tmp_path, hub.url, f"hf:{DATASET}")
+        [refusal] = told(online, f"hf:{DATASET}")
         assert "train-00001-of-00002.parquet" in refusal
-        [refusal] = client(tmp_path, hub.url, f"hf:{DATASET}@{COMMIT}", HF_HUB_OFFLINE="1")
+        [refusal] = told(offline, f"hf:{DATASET}@{COMMIT}")
         assert "it is not in the cache" in refusal
         hub.find = find
-        [found] = client(tmp_path, hub.url, f"hf:{DATASET}@{COMMIT}")
+        [found] = told(online, f"hf:{DATASET}@{COMMIT}")
         assert found[2] == {"train": 50, "test": 10}
 
 

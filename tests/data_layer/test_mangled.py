@@ -40,7 +40,7 @@ def read_or_refusal(path: Path, **how: object) -> tuple[TextDataset | None, str]
         return None, str(error)
 
 
-@settings(max_examples=120, **PACE)
+@settings(max_examples=80, **PACE)
 @given(contents(), LAYOUTS)
 def test_every_layout_is_read_as_its_contents(rows: list[Row], layout: Layout) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +55,7 @@ def test_every_layout_is_read_as_its_contents(rows: list[Row], layout: Layout) -
 
 
 @pytest.mark.parametrize("how", MANGLERS)
-@settings(max_examples=40, **PACE)
+@settings(max_examples=25, **PACE)
 @given(st.data(), contents(), st.booleans(), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
 def test_a_mangled_file_is_read_as_its_contents_or_refused(
     how: str, draw: st.DataObject, rows: list[Row], text_first: bool, quoting: int

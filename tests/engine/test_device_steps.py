@@ -1,11 +1,8 @@
 """The steps of a GPU, on a CPU: the losses of the host's steps, and the same numbers however they are run."""
 
-import json
-import os
-import subprocess
-import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +11,7 @@ import torch
 from transformers.models.bert.modeling_bert import BertOutput
 
 from benchmarks.support.trial import without_dropout
-from tests.conftest import ROOT
+from tests.support.combinations import usually
 from tests.support.device import CalledGraphs, NoHostReads, called, device_pack
 from tests.support.packs import CPU, apart, member_of, specs_of, train
 from tests.support.runs import numbers
@@ -31,18 +28,22 @@ from tunekit.engine.train import Pack
 from tunekit.errors import UserError
 from tunekit.planning.batching import host_batches
 
-every_method = pytest.mark.parametrize(
-    # The Pfeiffer adapter is the adapter's code in another place.
-    "method", ["full", "adapter", "lora", pytest.param("pfeiffer", marks=pytest.mark.slow)]
-)  # fmt: skip
+METHODS = ("full", "adapter", "lora")
+ALL_METHODS = (*METHODS, "pfeiffer")  # the Pfeiffer adapter is the adapter's code in another place
+every_method = pytest.mark.parametrize("method", usually(METHODS, ALL_METHODS))
 SHORT = {"train_limit": 28}
 """Three whole batches and half a one an epoch, of those of ``specs_of``."""
 FLAT = ("tiny-bert", "tiny-roberta", "tiny-electra")
+"""The models whose forward pass is BERT's. The others have embeddings and heads of their own."""
 
 
 @pytest.mark.slow
-@every_method
-@pytest.mark.parametrize("model", FLAT)
+@pytest.mark.parametrize(
+    ("model", "method"),
+    usually(
+        {*product(FLAT[:1], METHODS), ("tiny-roberta", "adapter"), ("tiny-electra", "full")}, product(FLAT, ALL_METHODS)
+    ),
+)
 def test_losses_and_weights_are_those_of_the_host(model, method):
     specs = specs_of(method, model=model, epochs=2, **SHORT)
     ours, theirs = ([member_of(spec, dropout=False) for spec in specs] for _ in range(2))
@@ -301,35 +302,6 @@ def test_trained_weights_cast_together_give_the_bits_of_autocast(method, monkeyp
 def test_tf32_on_a_cpu_is_refused_in_one_line():
     with pytest.raises(UserError, match="precision tf32 is not computed by a CPU; use --precision fp32"):
         check_device({"fp32", "tf32"}, gpu=False)
-
-
-INTERPRETED = """
-import json
-from tests.support.device import device_pack
-from tests.support.packs import member_of, specs_of, train
-from tunekit.engine.kernels.choice import fallbacks
-losses = []
-for method in ("adapter", "lora"):
-    specs = specs_of(method, epochs=1, train_limit=8, batch_size=4)[:2]
-    losses.append(train([member_of(spec) for spec in specs], 1, device_pack).tolist())
-print(json.dumps([losses, fallbacks()]))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_steps_by_triton_kernels_have_the_losses_of_plain_ones():
-    """Triton's interpreter has to be chosen before Triton is imported, so in a process of its own."""
-    pytest.importorskip("triton", reason="Triton is not installed")
-    found = subprocess.run(
-        [sys.executable, "-c", INTERPRETED], cwd=ROOT, env={**os.environ, "TRITON_INTERPRET": "1"}, text=True,
-        capture_output=True, check=True,
-    )  # fmt: skip
-    losses, fell_back = json.loads(found.stdout.splitlines()[-1])
-    assert fell_back == []
-    for method, own in zip(("adapter", "lora"), losses, strict=True):
-        specs = specs_of(method, epochs=1, train_limit=8, batch_size=4)[:2]
-        np.testing.assert_allclose(own, train([member_of(s) for s in specs], 1, device_pack), rtol=0, atol=1e-5)
 
 
 def test_cuda_graphs_are_captured_on_their_own_stream_into_one_pool(monkeypatch):

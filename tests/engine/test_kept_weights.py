@@ -51,12 +51,21 @@ def test_kept_weights_are_those_of_the_epoch_and_the_trainable_ones_alone(tmp_pa
     assert kept_weights_bytes([run.spec], {run.spec.model: shape}, "all") <= size * EPOCHS
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a trial that was not killed, by what it keeps."""
+    folders = {}
+    for keep in ("last", "best", "all"):
+        run = begin(spec_of(), tmp_path_factory.mktemp(keep), keep)
+        finish(run)
+        folders[keep] = run.folder
+    return folders
+
+
 @pytest.mark.parametrize("killed_after", [1, 2, 3, 4])
 @pytest.mark.parametrize("keep", ["last", "best", "all"])
-def test_a_trial_that_was_killed_keeps_the_same(keep, killed_after, tmp_path):
+def test_a_trial_that_was_killed_keeps_the_same(keep, killed_after, whole, tmp_path):
     spec = spec_of()
-    whole = begin(spec, tmp_path / "whole", keep)
-    finish(whole)
     broken = begin(spec, tmp_path / "broken", keep)
     for epoch in range(1, killed_after + 1):
         broken.write_seconds = 0.0 if epoch <= 2 else 1e6  # checkpoints of epochs 1 and 2 alone
@@ -64,10 +73,10 @@ def test_a_trial_that_was_killed_keeps_the_same(keep, killed_after, tmp_path):
     again = begin(spec, tmp_path / "broken", keep)
     assert len(again.records) == min(killed_after, 2)
     finish(again)
-    names = [path.name for path in sorted((whole.folder / "model").iterdir())]
+    names = [path.name for path in sorted((whole[keep] / "model").iterdir())]
     assert [path.name for path in sorted((again.folder / "model").iterdir())] == names
     for name in names:
-        assert (again.folder / "model" / name).read_bytes() == (whole.folder / "model" / name).read_bytes()
+        assert (again.folder / "model" / name).read_bytes() == (whole[keep] / "model" / name).read_bytes()
 
 
 def test_best_survives_until_no_checkpoint_leads_back(tmp_path):

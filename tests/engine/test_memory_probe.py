@@ -1,7 +1,10 @@
 """The closed forms of memory against what the engine's own loss path keeps and allocates."""
 
+from itertools import product
+
 import pytest
 
+from tests.support.combinations import pairwise, usually
 from tests.support.configs import METHODS, SMALL, TYPES, config_of
 from tests.support.trials import specify
 from tunekit.engine.memory_probe import (
@@ -21,6 +24,10 @@ from tunekit.models.shapes import NoClosedForm, parameters
 
 BERT_WIDE = {**SMALL, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
 MINILM_WIDE = {**SMALL, "hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
+WIDTHS = {"BERT's": (BERT_WIDE, 0.1), "MiniLM's": (MINILM_WIDE, 0.0)}
+"""Shapes of real widths, each with its rate of dropout."""
+WIDE_METHODS = ("full", "adapter", "pfeiffer", "lora")
+WIDE_CASES = [*product(WIDTHS, WIDE_METHODS, ("demo", "demo-tags"))]
 RATES = [(0.1, 0.1), (0.0, 0.0), (0.1, 0.0), (0.0, 0.1)]
 LENGTHS = (5, 16, 9, 3, 12)
 
@@ -51,10 +58,9 @@ def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, par
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("shape", "rate"), [(BERT_WIDE, 0.1), (MINILM_WIDE, 0.0)])
-@pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
-@pytest.mark.parametrize("dataset", ["demo", "demo-tags"])
-def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate, dataset):
+@pytest.mark.parametrize(("width", "method", "dataset"), usually(pairwise(WIDE_CASES), WIDE_CASES))
+def test_real_widths_agree_and_a_step_is_not_under_predicted(width, method, dataset):
+    shape, rate = WIDTHS[width]
     wide, lengths = {**shape, "num_hidden_layers": 4}, (40, 31, 24, 24, 20, 9, 9, 8)
     member, work = made(config_of("bert", wide, rate, rate), method, {}, lengths, dataset=dataset)
     assert autograd_bytes(member) == pytest.approx(saved_bytes(work), rel=0.005)
@@ -63,8 +69,10 @@ def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate
     assert -0.03 <= found.peak / measured - 1 <= 0.02
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.0])
-@pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
+@pytest.mark.parametrize(
+    ("method", "rate"),
+    usually([*zip(WIDE_METHODS, (0.1, 0.0, 0.1, 0.0), strict=True)], product(WIDE_METHODS, (0.1, 0.0))),
+)
 def test_what_is_measured_without_data_is_what_is_measured_with_it(method, rate):
     member, _ = made(config_of("roberta", SMALL, rate, rate), method, {}, LENGTHS)
     real = autograd_bytes(member)

@@ -1,5 +1,7 @@
 """Packs: many trials as one model, each with the numbers that it has alone."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -7,13 +9,22 @@ import torch
 from benchmarks.support.trial import without_dropout
 from tests.conftest import needs_real_data
 from tests.support import packs
+from tests.support.combinations import usually
 from tests.support.packs import CPU, PACKED, apart, member_of, train
 from tests.support.trials import build, specify
 from tunekit.engine.member import Member, packable
 from tunekit.engine.train import Pack
 from tunekit.schema import TrialSpec
 
-every_method = pytest.mark.parametrize("method", PACKED)
+KINDS = ("full", "adapter", "lora", "bitfit")
+"""A method for each kind of what packs stack: all leaves, new modules, factors of a product, and biases alone."""
+every_method = pytest.mark.parametrize("method", usually(KINDS, PACKED))
+PRECISIONS = {
+    "tiny-bert-fp64": ("tiny-bert", torch.float64, 1e-12),
+    "tiny-roberta-fp64": ("tiny-roberta", torch.float64, 1e-12),
+    "tiny-bert-fp32": ("tiny-bert", torch.float32, 1e-5),
+}
+"""Models and types, each with how far a pack may be from its members alone."""
 
 
 def specs_of(method: str, **common: object) -> list[TrialSpec]:
@@ -22,16 +33,12 @@ def specs_of(method: str, **common: object) -> list[TrialSpec]:
 
 
 @pytest.mark.slow
-@every_method
 @pytest.mark.parametrize(
-    ("model", "dtype", "tolerance"),
-    [
-        ("tiny-bert", torch.float64, 1e-12),
-        ("tiny-roberta", torch.float64, 1e-12),
-        ("tiny-bert", torch.float32, 1e-5),
-    ],
+    ("method", "precision"),
+    usually({*product(PACKED, ("tiny-bert-fp64",)), *product(KINDS[:3], PRECISIONS)}, product(PACKED, PRECISIONS)),
 )
-def test_a_pack_trains_as_its_members_do_alone(model, method, dtype, tolerance):
+def test_a_pack_trains_as_its_members_do_alone(method, precision):
+    model, dtype, tolerance = PRECISIONS[precision]
     specs = specs_of(method, model=model)
     packed, alone = ([member_of(spec, dropout=False, dtype=dtype) for spec in specs] for _ in range(2))
     found = train(packed, 5)

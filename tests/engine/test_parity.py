@@ -7,6 +7,7 @@ from transformers import Trainer, TrainingArguments
 
 from benchmarks.support.trial import without_dropout
 from tests.conftest import needs_real_data
+from tests.support.combinations import usually
 from tests.support.trials import build, specify
 from tunekit.engine.member import Member
 from tunekit.engine.train import Pack
@@ -53,13 +54,19 @@ MODELS = {
 }
 """With batch sizes."""
 CASES = [(model, method) for model in MODELS for method in ("full", "lora", "adapter", "pfeiffer")]
+RARE = {
+    ("tiny-roberta", "lora"), ("tiny-roberta", "pfeiffer"), ("tiny-electra", "adapter"), ("tiny-electra", "pfeiffer"),
+    ("tiny-distilbert", "pfeiffer"), ("minilm", "pfeiffer"),
+}  # fmt: skip
+"""Cases whose forward pass is another case's: the layers of RoBERTa and ELECTRA are BERT's, and the Pfeiffer adapter is
+the adapter's code in another place."""
 CASES += [("tiny-bert", method) for method in ("bitfit", "ia3", "prefix", "dora", "head")]
 CASES += [("tiny-distilbert", "prefix"), ("tiny-electra", "dora"), ("tiny-deberta", "ia3")]
 CASES += [("tiny-modernbert", "head"), ("tiny-modernbert", "dora")]
 
 
 @needs_real_data
-@pytest.mark.parametrize(("model", "method"), CASES)
+@pytest.mark.parametrize(("model", "method"), usually([case for case in CASES if case not in RARE], CASES))
 def test_losses_agree_with_trainer(model, method, tmp_path):
     batch_size = MODELS[model]
     spec = specify(

@@ -74,7 +74,7 @@ def test_the_exported_model_predicts_the_recorded_labels(method, tagged, said, t
 
 def test_the_report_compares_on_new_text_and_says_what_is_left_out(tagged, said, tmp_path):
     sweep, *_ = tagged
-    code, printed, error = said("report", sweep, "--out", tmp_path / "out")
+    code, printed, error = said("report", sweep, "--out", tmp_path / "out", "--figures", "none")
     assert code == 0, error
     shown, page = "\n".join(printed), (tmp_path / "out" / "report.md").read_text()
     for caption in ("Micro-F1 (percent, test", "Macro-F1 (percent, test", "Average precision (percent, test"):

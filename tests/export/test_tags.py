@@ -110,9 +110,10 @@ def test_the_library_loads_the_model_with_the_names_of_the_tags(tagged, said, tm
 
 def test_the_report_compares_entities_on_new_text(tagged, said, tmp_path):
     sweep, *_ = tagged
-    code, printed, error = said("report", sweep, "--out", tmp_path / "out")
+    code, printed, error = said("report", sweep, "--out", tmp_path / "out", "--figures", "svg")
     assert code == 0, error
-    assert said("report", sweep, "--out", tmp_path / "types", "--metric", "per_class_f1")[0] == 0
+    line = ["report", sweep, "--out", tmp_path / "types", "--metric", "per_class_f1", "--figures", "none"]
+    assert said(*line)[0] == 0
     types = (tmp_path / "types" / "report.md").read_text()
     assert "F1 of each type of entity of notices" in types
     assert all(f" {kind} " in types for kind in ("LOC", "ORG", "PER"))

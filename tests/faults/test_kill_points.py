@@ -17,6 +17,8 @@ pytestmark = pytest.mark.slow
 
 SPECS = [specify(seed=1, epochs=1), specify(seed=2, epochs=4, method="full")]
 TRIALS = [PlannedTrial(spec, fingerprint(spec), PlanState.NEW, 0, None, True) for spec in SPECS]
+ON_DEMAND = ("peft", "transformers.models.bert.modeling_bert")
+"""What the trials import when they first need it, of which each fork would take seconds."""
 QUICK = 3
 """Kills in the default tests, evenly spread over the writes."""
 
@@ -25,7 +27,7 @@ QUICK = 3
 def fork():
     """Run ``train`` in a fork of a process that has imported all of it; its exit code, negative for a signal."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.serial_runs"])
+    context.set_forkserver_preload(["tests.support.serial_runs", *ON_DEMAND])
 
     def run(sweep: Path, point: int | None, *, runs_ahead: bool = False) -> int:
         sweep.mkdir(parents=True, exist_ok=True)
@@ -37,7 +39,13 @@ def fork():
     return run
 
 
-def killed_at(points, fork, tmp_path, *, runs_ahead=False):
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """Where the trials lie without a break, once they have been compared with."""
+    return tmp_path_factory.mktemp("unbroken")
+
+
+def killed_at(points, fork, tmp_path, scratch, *, runs_ahead=False):
     """Kill at each point, go on once, and compare."""
     found = {"kills": 0, "missing": 0, "duplicate": 0, "differing": 0, "finished redone": 0, "epochs redone": 0}
     for point in points:
@@ -49,7 +57,7 @@ def killed_at(points, fork, tmp_path, *, runs_ahead=False):
         assert {name: after[name] for name in before} == before, (
             f"killed at {point}: a finished trial was trained again"
         )
-        for name, value in compared(store, tmp_path / "unbroken", len(TRIALS)).items():
+        for name, value in compared(store, scratch, len(TRIALS)).items():
             found[name] = found.get(name, 0) + value
         attempts = len(re.findall("begins", logs(store)))
         said = len(re.findall("trained again", logs(store)))
@@ -66,15 +74,15 @@ def writes(fork, tmp_path, *, runs_ahead=False):
 
 
 @pytest.mark.parametrize("runs_ahead", [False, True])
-def test_killed_before_a_write_no_bit_is_lost(fork, tmp_path, runs_ahead):
+def test_killed_before_a_write_no_bit_is_lost(fork, tmp_path, scratch, runs_ahead):
     total = writes(fork, tmp_path, runs_ahead=runs_ahead)
-    killed_at(range(total // QUICK, total, total // QUICK), fork, tmp_path, runs_ahead=runs_ahead)
+    killed_at(range(total // QUICK, total, total // QUICK), fork, tmp_path, scratch, runs_ahead=runs_ahead)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("runs_ahead", [False, True])
-def test_killed_before_every_third_write_no_bit_is_lost(fork, tmp_path, figures, runs_ahead):
+def test_killed_before_every_third_write_no_bit_is_lost(fork, tmp_path, scratch, figures, runs_ahead):
     total = writes(fork, tmp_path, runs_ahead=runs_ahead)
-    found = killed_at(range(1, total + 1, 3), fork, tmp_path, runs_ahead=runs_ahead)
+    found = killed_at(range(1, total + 1, 3), fork, tmp_path, scratch, runs_ahead=runs_ahead)
     figures(f"SIGKILL before every third write of a trial{' that runs ahead' if runs_ahead else ''}", **found)

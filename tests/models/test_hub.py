@@ -2,16 +2,20 @@
 
 import json
 import os
-import subprocess
-import sys
+import shutil
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import BertForSequenceClassification, BertTokenizerFast
 
+from tests.support.forks import RunInFork, forks_with
 from tests.support.hub_server import COMMIT, REPOSITORY, FakeHub
 from tests.support.repositories import WORDS
+from tests.support.trials import build, specify
 from tunekit.errors import UserError
 from tunekit.models import hub
 from tunekit.models.catalog import MODELS
@@ -34,6 +38,8 @@ for name in sys.argv[1:]:
     except UserError as error:
         print("error:", error)
 """
+PRELOADED = ("tunekit.models.tiny", "transformers.models.bert.modeling_bert")
+"""What takes seconds to import, and holds nothing of a model, a hub or a cache."""
 
 
 def change(folder: Path, **values: object) -> None:
@@ -41,19 +47,59 @@ def change(folder: Path, **values: object) -> None:
     (folder / "config.json").write_text(json.dumps({**config, **values}))
 
 
-def client(models: list[str], url: str, home: Path, **environment: str) -> list[str]:
-    """A line for each of ``models``: what a fresh process says that loads them from the hub at ``url``.
+@dataclass
+class Clients:
+    """Processes that load models from a hub, each started when it is first asked for, with one cache for all."""
 
-    Its cache lies under ``home``. A process takes seconds to import torch, so that a test starts as few as it can.
-    """
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-    variables |= {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", **environment}
-    run = subprocess.run(
-        [sys.executable, "-c", CLIENT, *models], capture_output=True, text=True, env=variables, timeout=90
-    )
-    assert "Traceback" not in run.stderr, run.stderr[-2000:]
-    lines = [line for line in run.stdout.splitlines() if line.startswith(("loaded ", "error: "))]
-    assert len(lines) == len(models), run.stdout
+    hub: FakeHub
+    home: Path
+    """Where the cache lies."""
+    stack: ExitStack
+
+    def _started(self, url: str, **environment: str) -> RunInFork:
+        variables = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+        variables |= {"HF_ENDPOINT": url, "HF_HOME": str(self.home), "HF_HUB_DISABLE_TELEMETRY": "1", **environment}
+        return self.stack.enter_context(forks_with(PRELOADED, variables))
+
+    @cached_property
+    def online(self) -> RunInFork:
+        """One that reaches the hub."""
+        return self._started(self.hub.url)
+
+    @cached_property
+    def unreachable(self) -> RunInFork:
+        """One whose hub does not answer."""
+        with FakeHub(self.hub.folder) as gone:
+            url = gone.url
+        return self._started(url)
+
+    @cached_property
+    def offline(self) -> RunInFork:
+        """One that is told to ask no hub. Its hashes have another seed than those of the others."""
+        seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+        return self._started(self.hub.url, HF_HUB_OFFLINE="1", PYTHONHASHSEED=seed)
+
+
+@pytest.fixture(scope="module")
+def all_clients(tmp_path_factory):
+    home = tmp_path_factory.mktemp("hub") / "home"
+    with ExitStack() as stack:
+        yield Clients(stack.enter_context(FakeHub(home.parent)), home, stack)
+
+
+@pytest.fixture
+def clients(all_clients, repository):
+    """The clients with an empty cache, of a hub that serves ``repository`` and was asked nothing yet."""
+    shutil.rmtree(all_clients.home, ignore_errors=True)
+    all_clients.hub.folder = repository
+    all_clients.hub.asked.clear()
+    return all_clients
+
+
+def told(run: RunInFork, *models: str) -> list[str]:
+    """A line for each of ``models``: what ``run`` says in a fork that loads them."""
+    lines = run(CLIENT, *models)
+    assert len(lines) == len(models), lines
     return lines
 
 
@@ -67,17 +113,18 @@ def sum_of_hidden_states(folder: Path) -> float:
 
 
 @pytest.mark.slow
-def test_a_hub_model_is_pinned_fetched_cached_and_loads_offline(repository, tmp_path):
-    with FakeHub(repository) as server:
-        [first] = client([REPOSITORY], server.url, tmp_path / "home")
-        assert server.asked.index("config.json") < server.asked.index("model.safetensors")
-        assert "pytorch_model.bin" not in server.asked
-        server.asked.clear()
-        [pinned] = client([f"{REPOSITORY}@{COMMIT}"], server.url, tmp_path / "home")
-        assert server.asked == [], "what is pinned and cached is not asked for again"
-        url = server.url
-    [offline] = client([REPOSITORY], url, tmp_path / "home")
-    assert [first] == [pinned] == [offline] == client([REPOSITORY], url, tmp_path / "home", HF_HUB_OFFLINE="1")
+def test_a_hub_model_is_pinned_fetched_cached_and_loads_offline(clients, repository):
+    asked = clients.hub.asked
+    [first] = told(clients.online, REPOSITORY)
+    assert asked.index("config.json") < asked.index("model.safetensors")
+    assert "pytorch_model.bin" not in asked
+    asked.clear()
+    [pinned] = told(clients.online, f"{REPOSITORY}@{COMMIT}")
+    assert asked == [], "what is pinned and cached is not asked for again"
+    [unreachable] = told(clients.unreachable, REPOSITORY)
+    [offline] = told(clients.offline, REPOSITORY)
+    assert asked == [], "they reach no hub"
+    assert first == pinned == unreachable == offline
     loaded, revision, total = first.split()
     assert (loaded, revision) == ("loaded", COMMIT)
     assert float(total) == pytest.approx(sum_of_hidden_states(repository), abs=1e-6)
@@ -92,39 +139,36 @@ def split_into_shards(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_shards_of_a_hub_model_are_fetched_once_and_a_lost_one_is_named(repository, tmp_path):
-    whole = sum_of_hidden_states(repository)
+def test_shards_of_a_hub_model_are_fetched_once_and_a_lost_one_is_named(clients, repository):
+    whole, asked = sum_of_hidden_states(repository), clients.hub.asked
     split_into_shards(repository)
     shards = sorted(path.name for path in repository.glob("model-*.safetensors"))
-    with FakeHub(repository) as server:
-        [line] = client([f"{REPOSITORY}@{COMMIT}"], server.url, tmp_path / "home")
-        assert line.startswith(f"loaded {COMMIT} ")
-        assert float(line.split()[2]) == pytest.approx(whole, abs=1e-6)
-        assert set(shards) < set(server.asked)
-        assert server.asked.index("config.json") < server.asked.index("model.safetensors.index.json")
-        (repository / shards[1]).unlink()
-        [line] = client([f"{REPOSITORY}@{COMMIT}"], server.url, tmp_path / "other")
-        assert f"has no {shards[1]} at {COMMIT}, which its model.safetensors.index.json names" in line
+    [line] = told(clients.online, f"{REPOSITORY}@{COMMIT}")
+    assert line.startswith(f"loaded {COMMIT} ")
+    assert float(line.split()[2]) == pytest.approx(whole, abs=1e-6)
+    assert set(shards) < set(asked)
+    assert asked.index("config.json") < asked.index("model.safetensors.index.json")
+    shutil.rmtree(clients.home)
+    (repository / shards[1]).unlink()
+    [line] = told(clients.online, f"{REPOSITORY}@{COMMIT}")
+    assert f"has no {shards[1]} at {COMMIT}, which its model.safetensors.index.json names" in line
 
 
 @pytest.mark.slow
-def test_a_hub_that_cannot_be_reached_is_one_line_with_the_ways_out(repository, tmp_path):
-    with FakeHub(repository) as server:
-        url = server.url
-    for line in client([f"{REPOSITORY}@{COMMIT}", REPOSITORY, "bert"], url, tmp_path / "empty"):
+def test_a_hub_that_cannot_be_reached_is_one_line_with_the_ways_out(clients):
+    for line in told(clients.unreachable, f"{REPOSITORY}@{COMMIT}", REPOSITORY, "bert"):
         assert line.startswith("error: model")
         assert "config.json" in line
         assert "to work offline" in line
 
 
 @pytest.mark.slow
-def test_a_hostile_config_and_a_missing_model_are_refused_before_any_other_file_is_asked_for(repository, tmp_path):
+def test_a_hostile_config_and_a_missing_model_are_refused_before_any_other_file_is_asked_for(clients, repository):
     change(repository, _attn_implementation_internal="acme/kernel")
-    with FakeHub(repository) as server:
-        hostile, missing = client([f"{REPOSITORY}@{COMMIT}", "acme/none"], server.url, tmp_path / "home")
-        assert "'_attn_implementation_internal'" in hostile
-        assert set(server.asked) == {"config.json", "/acme/none/resolve/main/config.json"}
-        assert missing.startswith("error: model 'acme/none': config.json of")
+    hostile, missing = told(clients.online, f"{REPOSITORY}@{COMMIT}", "acme/none")
+    assert "'_attn_implementation_internal'" in hostile
+    assert set(clients.hub.asked) == {"config.json", "/acme/none/resolve/main/config.json"}
+    assert missing.startswith("error: model 'acme/none': config.json of")
 
 
 @pytest.mark.parametrize(
@@ -260,8 +304,6 @@ def head_and_backbone(model):
 
 @pytest.mark.parametrize("name", [pytest.param("minilm", marks=pytest.mark.model), "tiny-bert", "tiny-roberta"])
 def test_seeds_move_the_head_and_share_the_backbone(name):
-    from tests.support.trials import build, specify
-
     tokenizer = build(specify(model=name))[0].tokenizer
     ref = resolve_model(name)
     state = torch.random.get_rng_state()
@@ -284,16 +326,15 @@ def test_minilm_checks_its_hash_and_names_its_extra(monkeypatch):
         hub.folder_of_minilm(MODELS["minilm"].revision)
 
 
+TOKENIZERS = """
+import hashlib
+from tests.support.trials import build, specify
+for model in ("tiny-bert", "tiny-roberta"):
+    tokenizer = build(specify(model=model, method="head"))[0].tokenizer
+    print(hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest())
+"""
+
+
 @pytest.mark.slow
-def test_tiny_tokenizers_are_the_same_in_every_process():
-    code = (
-        "import hashlib, sys; from tests.support.trials import build, specify;"
-        "[print(hashlib.sha256(build(specify(model=m))[0].tokenizer.backend_tokenizer.to_str().encode()).hexdigest())"
-        " for m in ('tiny-bert', 'tiny-roberta')]"
-    )
-    seen = set()
-    for seed in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-        seen.add(run.stdout)
-    assert len(seen) == 1
+def test_tiny_tokenizers_are_the_same_in_every_process(all_clients):
+    assert all_clients.online(TOKENIZERS) == all_clients.offline(TOKENIZERS)

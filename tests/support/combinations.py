@@ -3,8 +3,11 @@
 An error that needs two factors to meet is found by such combinations as by all of them (Kuhn, Wallace and Gallo, 2004).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import combinations
+from typing import Any
+
+import pytest
 
 Row = tuple[str, ...]
 
@@ -27,3 +30,14 @@ def pairwise(rows: Iterable[Row]) -> list[Row]:
         missing -= left.pop(row)
         found.append(row)
     return found
+
+
+def usually(usual: Collection[Any], values: Iterable[Any]) -> list[Any]:
+    """Parameters of a test: of ``values``, those that are not in ``usual`` run in ``make contracts`` alone.
+
+    Each of ``values`` is the argument of a test, or the tuple of its arguments.
+    """
+    return [
+        pytest.param(*(one if isinstance(one, tuple) else (one,)), marks=() if one in usual else pytest.mark.contracts)
+        for one in values
+    ]

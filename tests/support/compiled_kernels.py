@@ -1,6 +1,7 @@
 """Compile the Triton kernels for an H100 (compute capability 9.0) on a machine without a GPU, and print what they need.
 
-Each kernel is a line of JSON. Run as ``python -m tests.support.compiled_kernels``. It uses Triton's own compiler and
+Each kernel is a line of JSON. Run as ``python -m tests.support.compiled_kernels 32 64 128``, with the head sizes for
+which attention is compiled in fp32; in TF32 and bf16 it is compiled for 64. It uses Triton's own compiler and
 NVIDIA's assembler, which Triton's wheel brings; a driver that only names the GPU takes the place of CUDA's.
 """
 
@@ -9,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +72,8 @@ def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.zeros(shape, dtype=dtype, requires_grad=True)
 
 
-def main() -> None:
-    """Compile all kernels: attention for D = 32, 64 and 128, operations on rows for MiniLM's 384 columns."""
+def main(head_sizes: Sequence[int]) -> None:
+    """Compile all kernels: attention in fp32 for ``head_sizes``, operations on rows for MiniLM's 384 columns."""
     driver.set_active(NamedGpu())
     sequences = sequences_of([[40, 7], [70, 2]], filler=16)
     spec = dropout_of(sequences, 0.1)
@@ -79,7 +81,7 @@ def main() -> None:
     for case, dtype, tf32 in (("fp32", torch.float32, False), ("tf32", torch.float32, True),
                               ("bf16", torch.bfloat16, False)):  # fmt: skip
         compile_instead(case)
-        for head_size in (32, 64, 128) if case == "fp32" else (64,):
+        for head_size in head_sizes if case == "fp32" else (64,):
             k, v = (zeros(tokens, 16, head_size, dtype=dtype) for _ in range(2))
             attention(zeros(tokens, 16, head_size, dtype=dtype), k, v, sequences, spec, tf32=tf32).sum().backward()
             if not tf32:
@@ -93,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main([int(size) for size in sys.argv[1:]])

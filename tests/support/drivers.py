@@ -17,7 +17,8 @@ import psutil
 from tests.conftest import ROOT
 from tests.support.runs import finish, numbers
 from tests.support.trials import start
-from tunekit.schema import Status
+from tunekit.schema import Status, TrialSpec
+from tunekit.store.records import StoredTrial
 from tunekit.store.result_store import ResultStore
 
 TITLED: Mapping[str, object] = {"event": "none", "path": "none", "nth": 1, "action": "EIO"}
@@ -98,6 +99,14 @@ def redone(store: ResultStore) -> list[int]:
     return [int(count) for count in re.findall(r"(\d+) recorded epochs", logs(store))]
 
 
+def unbroken(spec: TrialSpec, scratch: Path) -> StoredTrial:
+    """The trial of ``spec``, trained without a break into ``scratch``, where a later comparison finds it."""
+    store = ResultStore(scratch)
+    if not (store.folder(spec) / "summary.json").exists():
+        finish(start(spec, scratch))
+    return store.read(store.folder(spec))
+
+
 def compared(store: ResultStore, scratch: Path, num_trials: int, names: Iterable[str] = ()) -> dict[str, int]:
     """Figures of a completed sweep against unbroken runs; asserts that nothing is missing, double or another bit."""
     found, damaged = store.trials()
@@ -108,17 +117,17 @@ def compared(store: ResultStore, scratch: Path, num_trials: int, names: Iterable
     for trial in found:
         if names and trial.folder.name not in names:
             continue
-        run = start(trial.spec, scratch)
-        summary = finish(run)
+        whole = unbroken(trial.spec, scratch)
         seen = Counter(record.epoch for record in trial.epochs)
         missing += len(set(range(1, trial.spec.epochs + 1)) - set(seen))
         duplicate += sum(count - 1 for count in seen.values())
         same = (
-            numbers(run.records) == numbers(trial.epochs)
-            and (run.folder / "steps.csv").read_bytes() == (trial.folder / "steps.csv").read_bytes()
-            and (summary.final_scores, summary.train_scores) == (trial.summary.final_scores, trial.summary.train_scores)
+            numbers(whole.epochs) == numbers(trial.epochs)
+            and (whole.folder / "steps.csv").read_bytes() == (trial.folder / "steps.csv").read_bytes()
+            and whole.summary.final_scores == trial.summary.final_scores
+            and whole.summary.train_scores == trial.summary.train_scores
         )
-        ours, theirs = (pd.read_parquet(folder / "predictions.parquet") for folder in (run.folder, trial.folder))
+        ours, theirs = (pd.read_parquet(one.folder / "predictions.parquet") for one in (whole, trial))
         other += not (same and ours.map(str).equals(theirs.map(str)))
     assert (missing, duplicate, other) == (0, 0, 0)
     return {"trials": len(found), "missing": missing, "duplicate": duplicate, "differing": other}

@@ -30,7 +30,7 @@ def test_groups_train_as_packs_and_others_alone(tmp_path):
     attempts = [Attempt(job_for(spec, tmp_path / "packed")) for spec in many]
     run_out(PackTrainer(8), attempts)
     for spec, size in zip(many, (3, 3, 3, 1, 2, 2), strict=True):
-        assert_as_alone(spec, tmp_path / "packed", tmp_path / "alone", size)
+        assert_as_alone(spec, tmp_path / "packed", size)
 
 
 def test_a_pack_goes_on_from_the_members_own_checkpoints(tmp_path):
@@ -40,7 +40,7 @@ def test_a_pack_goes_on_from_the_members_own_checkpoints(tmp_path):
     attempts = [Attempt(job) for job in (first, second, third)]
     run_out(PackTrainer(8), attempts)
     for job in (first, second, third):
-        assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 3)
+        assert_as_alone(job.spec, tmp_path / "packed", 3)
 
 
 @pytest.mark.parametrize("ahead", [False, True])
@@ -85,7 +85,7 @@ def test_a_pack_that_memory_does_not_hold_is_halved(tmp_path, monkeypatch):
     run_out(PackTrainer(4), attempts)
     for spec, attempt in zip(many, attempts, strict=True):
         assert attempt.notes == ["out of memory with 4 on the device; from here on 2 at a time"]
-        assert_as_alone(spec, tmp_path / "packed", tmp_path / "alone", 2)
+        assert_as_alone(spec, tmp_path / "packed", 2)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def memory_for_two(monkeypatch):
 
 
 def test_trials_of_which_memory_holds_two_take_turns_and_none_is_given_up(tmp_path, memory_for_two):
-    many = [*specs(epochs=3), *specs(method="full", epochs=3)]
+    many = [*specs(), *specs(method="full")]
     attempts = [Attempt(job_for(spec, tmp_path / "packed")) for spec in many]
     pack_trainer = PackTrainer(6)
     run_out(pack_trainer, attempts)
@@ -115,7 +115,7 @@ def test_trials_of_which_memory_holds_two_take_turns_and_none_is_given_up(tmp_pa
 
 
 def test_a_host_lets_wait_whom_memory_does_not_hold(tmp_path, memory_for_two):
-    jobs = [job_for(specify(seed=seed, epochs=3), tmp_path / "packed") for seed in (1, 2, 3, 4)]
+    jobs = [job_for(specify(seed=seed), tmp_path / "packed") for seed in (1, 2, 3, 4)]
     host = DeviceHost(4, end=no_end)
     assert all(host.place(job) for job in jobs)
 
@@ -128,18 +128,18 @@ def test_a_host_lets_wait_whom_memory_does_not_hold(tmp_path, memory_for_two):
         assert set(pool.map(to_its_end, jobs)) == {Status.COMPLETED}
     assert host.pack_trainer.capacity == 2
     for job in jobs:
-        assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 2)
+        assert_as_alone(job.spec, tmp_path / "packed", 2)
 
 
 def test_trials_that_wait_for_each_other_pass_on_a_place_for_one(tmp_path, memory_for_two, monkeypatch):
     monkeypatch.setattr(host_module, "GRACE_SECONDS", 0.2)
-    jobs = [job_for(specify(seed=seed, epochs=3), tmp_path / "packed") for seed in (1, 2)]
+    jobs = [job_for(specify(seed=seed), tmp_path / "packed") for seed in (1, 2)]
     host = DeviceHost(2, end=no_end)
     host.pack_trainer.capacity = 1
-    for epoch in (1, 2, 3):  # as a search's seeds do: none goes on before all are there
+    for epoch in (1, 2):  # as a search's seeds do: none goes on before all are there
         assert [len(report.records) for report in ask_all(host, jobs)] == [epoch] * 2
     for job in jobs:
-        assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 1)
+        assert_as_alone(job.spec, tmp_path / "packed", 1)
 
 
 def test_memory_that_runs_out_as_a_pack_ends_costs_no_trial(tmp_path, monkeypatch):
@@ -152,7 +152,7 @@ def test_memory_that_runs_out_as_a_pack_ends_costs_no_trial(tmp_path, monkeypatc
     run_out(PackTrainer(2), attempts)
     assert attempts[1].notes == ["out of memory with 2 on the device; from here on 1 at a time"]
     for job, size in zip(jobs, (2, 1), strict=True):
-        assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", size)
+        assert_as_alone(job.spec, tmp_path / "packed", size)
 
 
 def test_a_member_that_diverges_ends_and_the_others_go_on(tmp_path):
@@ -165,7 +165,7 @@ def test_a_member_that_diverges_ends_and_the_others_go_on(tmp_path):
     run_out(pack_trainer, attempts)
     assert [one.status for one in attempts] == [Status.COMPLETED, Status.DIVERGED, Status.COMPLETED]
     for job in (jobs[0], jobs[2]):
-        assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 3)
+        assert_as_alone(job.spec, tmp_path / "packed", 3)
 
 
 def test_a_member_whose_record_can_not_be_written_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
@@ -186,7 +186,7 @@ def test_a_member_whose_record_can_not_be_written_goes_on_from_its_checkpoint(tm
     assert broken
     assert any("I/O error" in line for line in attempts[2].notes)
     for job in jobs:
-        assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 3)
+        assert_as_alone(job.spec, tmp_path / "packed", 3)
 
 
 def no_end() -> None:
@@ -209,7 +209,7 @@ def test_a_host_trains_who_asked_as_one_pack(tmp_path):
     assert {report.status for report in reports} == {Status.COMPLETED}
     assert host.place(job_for(specify(seed=9), tmp_path)), "the places are free again"
     for job in jobs:
-        assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 3)
+        assert_as_alone(job.spec, tmp_path / "packed", 3)
 
 
 def test_a_client_that_vanished_holds_up_an_epoch_only_for_a_moment(tmp_path, monkeypatch):

@@ -261,7 +261,7 @@ def test_groups_and_others_run_ahead_as_alone(tmp_path):
     many = [*specs(epochs=3), specify(method="full"), *specs(method="adapter")[:2]]
     run_out(PackTrainer(8), attempts_of(tmp_path / "packed", many))
     for spec, size in zip(many, (3, 3, 3, 1, 2, 2), strict=True):
-        assert_as_alone(spec, tmp_path / "packed", tmp_path / "alone", size)
+        assert_as_alone(spec, tmp_path / "packed", size)
 
 
 def test_a_trial_joins_a_pack_that_runs_ahead_and_others_leave_it(tmp_path):
@@ -273,7 +273,7 @@ def test_a_trial_joins_a_pack_that_runs_ahead_and_others_leave_it(tmp_path):
     assert set(pack_trainer.advance(attempts)) == set(attempts[:2]), "the third holds its first epoch"
     run_out(pack_trainer, attempts)
     for spec, size in zip(many, (2, 2, 2), strict=True):
-        assert_as_alone(spec, tmp_path / "packed", tmp_path / "alone", size)
+        assert_as_alone(spec, tmp_path / "packed", size)
 
 
 def test_a_member_that_diverges_ends_and_the_others_go_on(tmp_path):
@@ -287,7 +287,7 @@ def test_a_member_that_diverges_ends_and_the_others_go_on(tmp_path):
     assert [one.status for one in attempts] == [Status.COMPLETED, Status.DIVERGED, Status.COMPLETED]
     assert len(stored(tmp_path / "packed", attempts[1].job.spec).epochs) == 2
     for index in (0, 2):
-        assert_as_alone(attempts[index].job.spec, tmp_path / "packed", tmp_path / "alone", 3)
+        assert_as_alone(attempts[index].job.spec, tmp_path / "packed", 3)
 
 
 def test_memory_that_runs_out_in_an_epoch_ahead_costs_no_record(tmp_path, monkeypatch):
@@ -308,7 +308,7 @@ def test_memory_that_runs_out_in_an_epoch_ahead_costs_no_record(tmp_path, monkey
     assert [len(stored(tmp_path / "packed", spec).epochs) for spec in many] == [2] * 4
     run_out(pack_trainer, attempts)
     for spec in many:
-        assert_as_alone(spec, tmp_path / "packed", tmp_path / "alone", 2)
+        assert_as_alone(spec, tmp_path / "packed", 2)
 
 
 @pytest.mark.parametrize("epochs", [2, 3])
@@ -322,7 +322,7 @@ def test_a_trial_that_makes_room_records_what_it_holds(epochs, tmp_path):
     assert len(stored(tmp_path / "packed", many[0]).epochs) == 2
     run_out(pack_trainer, attempts)
     for spec in many:
-        assert_as_alone(spec, tmp_path / "packed", tmp_path / "alone", 1)
+        assert_as_alone(spec, tmp_path / "packed", 1)
 
 
 def test_a_member_whose_record_can_not_be_written_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
@@ -340,7 +340,7 @@ def test_a_member_whose_record_can_not_be_written_goes_on_from_its_checkpoint(tm
     assert broken
     assert any("I/O error" in line for line in attempts[2].notes)
     for one in attempts:
-        assert_as_alone(one.job.spec, tmp_path / "packed", tmp_path / "alone", 3)
+        assert_as_alone(one.job.spec, tmp_path / "packed", 3)
 
 
 def test_clients_of_a_host_get_one_epoch_an_answer_and_a_late_one_joins_the_pack(tmp_path):
@@ -365,7 +365,7 @@ def test_clients_of_a_host_get_one_epoch_an_answer_and_a_late_one_joins_the_pack
         assert not thread.is_alive()
     for job in jobs:
         assert seen[job.spec.seed] == list(range(1, job.spec.epochs))
-        assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 3)
+        assert_as_alone(job.spec, tmp_path / "packed", 3)
 
 
 def test_a_copy_of_a_members_weights_and_moments_stays_as_it_was():

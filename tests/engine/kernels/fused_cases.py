@@ -3,12 +3,15 @@
 import os
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 import triton
 import triton.language as tl
 
-from tests.support.combinations import pairwise
+from tests.support.combinations import pairwise, usually
+from tests.support.device import device_pack
+from tests.support.packs import member_of, specs_of, train
 from tests.support.token_batches import dropout_of, real_tokens, sequences_of
 from tunekit.engine.forward.joint_linear import joined
 from tunekit.engine.kernels import attention, choice, dropout, gelu, residual_norm
@@ -37,8 +40,11 @@ def random(*shape: int, seed: int, dtype: torch.dtype, grad: bool = True) -> tor
     return numbers.to(dtype).requires_grad_(grad)
 
 
-def agree(fused, plain, *tensors) -> torch.Tensor:
-    """Assert that both functions give the same output and gradients of the tensors that require them."""
+def agree(fused, plain, *tensors) -> list[torch.Tensor]:
+    """Assert that both functions give the same output and gradients of the tensors that require them.
+
+    Returns those of ``fused``.
+    """
     asked = [one for one in tensors if one is not None and one.requires_grad]
     outputs = [function(*tensors) for function in (fused, plain)]
     weights = random(*outputs[0].shape, seed=99, dtype=outputs[0].dtype, grad=False)
@@ -47,7 +53,7 @@ def agree(fused, plain, *tensors) -> torch.Tensor:
     for one, other in zip((outputs[0], *gradients[0]), (outputs[1], *gradients[1]), strict=True):
         assert one.dtype == other.dtype
         torch.testing.assert_close(one, other, atol=tolerance * max(1.0, other.abs().max().item()), rtol=0)
-    return outputs[0]
+    return [outputs[0], *gradients[0]]
 
 
 BATCHES = {
@@ -56,29 +62,26 @@ BATCHES = {
     "three trials": ([[2, 5], [17, 1], [33, 3]], 64),
     "a head size that is no power of two": ([[40, 2]], 24),
 }
-ATTENTION = [
-    pytest.param(
-        *BATCHES[batch], kernel == "first token", rate == "dropout", dtype, id=f"{batch}-{kernel}-{rate}-{dtype}"
-    )
-    for batch, kernel, (rate, dtype) in pairwise(
-        product(BATCHES, ("all tokens", "first token"), product(("no dropout", "dropout"), TOLERANCES))
-    )
-]
-"""Each kernel with and without dropout in each type, and each batch with these and by both kernels.
-
-Triton's interpreter takes a second for a case, so that each batch meets each kernel in some of the cases alone.
-"""
-RESIDUAL_NORM = [
-    *product([40], *[[False, True]] * 4),
-    *((384, *[present] * 4) for present in (False, True)),
-]
-"""All that the operation can be given, and rows of MiniLM's width, of which Triton's interpreter takes a second."""
+KERNELS, DROPPING = ("all tokens", "first token"), ("no dropout", "dropout")
+ALL_ATTENTION = [*product(KERNELS, DROPPING, TOLERANCES, BATCHES)]
+TURNS = (*BATCHES, *[*BATCHES][2:], *[*BATCHES][:2])
+ATTENTION = usually(
+    [(*of, batch) for of, batch in zip(product(KERNELS, DROPPING, TOLERANCES), TURNS, strict=True)], ALL_ATTENTION
+)
+"""Each kernel without and with dropout in each type, on the batches by turns: on each in one case without, one with."""
+ROWS = [(40, *flags, dtype) for *flags, dtype in pairwise(product(*[(False, True)] * 4, TOLERANCES))]
+ROWS += [(384, *[True] * 4, torch.float32), (384, *[False] * 4, torch.float64)]
+RESIDUAL_NORM = usually(
+    ROWS, [(width, *flags, dtype) for width in (40, 384) for *flags, dtype in product(*[(False, True)] * 4, TOLERANCES)]
+)
+"""What the operation can be given, two by two, and rows of MiniLM's width."""
 
 
-@pytest.mark.parametrize(("lengths", "head_size", "first_only", "dropping", "dtype"), ATTENTION)
-def test_attention(lengths, head_size, first_only, dropping, dtype):
+@pytest.mark.parametrize(("kernel", "dropping", "dtype", "batch"), ATTENTION)
+def test_attention(kernel, dropping, dtype, batch):
+    (lengths, head_size), first_only = BATCHES[batch], kernel == "first token"
     sequences = sequences_of(lengths, filler=35)
-    spec = dropout_of(sequences, RATES[dtype]) if dropping else None
+    spec = dropout_of(sequences, RATES[dtype]) if dropping == "dropout" else None
     tokens, queries = len(sequences.token_sequence), len(sequences.starts)
     k, v = (random(tokens, 2, head_size, seed=seed, dtype=dtype) for seed in (1, 2))
     q = random(queries if first_only else tokens, 2, head_size, seed=3, dtype=dtype)
@@ -88,12 +91,10 @@ def test_attention(lengths, head_size, first_only, dropping, dtype):
             return fused_first_token.first_token_attention(q, k, v, sequences, spec)
         return fused_attention.attention(q, k, v, sequences, spec, tf32=False)
 
-    out = agree(fused, lambda *qkv: attention.plain(*qkv, sequences, spec, first_only=first_only), q, k, v)
+    found = agree(fused, lambda *qkv: attention.plain(*qkv, sequences, spec, first_only=first_only), q, k, v)
     filler = ~real_tokens(sequences)
-    if not first_only:
-        assert not out[filler].any()
-    for gradient in torch.autograd.grad(fused(q, k, v).sum(), (q, k, v))[first_only:]:
-        assert not gradient[filler].any()
+    for one in found[2:] if first_only else found:  # queries of first tokens are those of no filler
+        assert not one[filler].any()
 
 
 @pytest.mark.parametrize("first_only", [False, True])
@@ -157,12 +158,11 @@ def test_dropout(of_tokens, dtype):
     spec = dropout_of(sequences, RATES[dtype])
     rows = len(sequences.token_sequence if of_tokens else sequences.starts)
     x = random(2, rows // 2, 140, seed=1, dtype=dtype)
-    agree(lambda x: fused_dropout.dropout(x, spec), lambda x: dropout.plain(x, spec), x)
-    assert torch.equal(fused_dropout.dropout(x, spec) == 0, dropout.plain(x, spec) == 0)
+    found, _ = agree(lambda x: fused_dropout.dropout(x, spec), lambda x: dropout.plain(x, spec), x)
+    assert torch.equal(found == 0, dropout.plain(x, spec) == 0)
 
 
-@TYPES
-@pytest.mark.parametrize(("width", "own_bias", "own_weight", "of_tokens", "dropping"), RESIDUAL_NORM)
+@pytest.mark.parametrize(("width", "own_bias", "own_weight", "of_tokens", "dropping", "dtype"), RESIDUAL_NORM)
 def test_residual_norm(width, own_bias, own_weight, of_tokens, dropping, dtype):
     sequences = sequences_of([[30, 4], [1, 9]], filler=20)
     spec = dropout_of(sequences, RATES[dtype]) if dropping else None
@@ -230,15 +230,41 @@ OPERATIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-def test_the_kernels_are_chosen_since_they_agree(operation):
-    assert choice.disagreement(operation, setting_of(16)) is None
+def test_a_step_by_kernels_which_are_chosen_since_they_agree_is_that_of_plain_operations(monkeypatch):
+    held, compare, found = set(), choice.disagreement, {}
+
+    def held_against_its_twin(operation, setting):
+        held.add(operation)
+        return compare(operation, setting)
+
+    monkeypatch.setattr(choice, "disagreement", held_against_its_twin)
+    for interpreted in ("1", "0"):
+        monkeypatch.setenv("TRITON_INTERPRET", interpreted)
+        choice.chosen_version.cache_clear()
+        members = [
+            member_of(spec)
+            for method in ("adapter", "lora")
+            for spec in specs_of(method, epochs=1, train_limit=4, batch_size=4)[:2]
+        ]
+        losses = [train(pack, 1, device_pack) for pack in (members[:2], members[2:])]
+        first = [one.first.flatten() for member in members for one in member.trained.values()]
+        found[interpreted] = np.concatenate(losses), torch.cat(first)
+    choice.chosen_version.cache_clear()
+    assert choice.fallbacks() == ()
+    assert held == set(OPERATIONS)
+    (losses, moments), (expected, expected_moments) = found["1"], found["0"]
+    assert losses.shape == (4, 1)
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-5)
+    # A tenth of the gradients, which were clipped.
+    torch.testing.assert_close(moments, expected_moments, rtol=0, atol=1e-6)
+    assert expected_moments.abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(
     ("operation", "where", "name"),
     [
-        (attention.ATTENTION, fused_masks, "_ROUNDS"),
+        # The examples of the first operation are those of the next, whose kernel takes a quarter of the time.
+        pytest.param(attention.ATTENTION, fused_masks, "_ROUNDS", marks=pytest.mark.contracts),
         (attention.FIRST_TOKEN_ATTENTION, fused_masks, "_ROUNDS"),
         (dropout.DROPOUT, fused_masks, "_ROUNDS"),
         (residual_norm.RESIDUAL_NORM, fused_masks, "_ROUNDS"),

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.combinations import usually
 
 needs_triton = pytest.mark.skipif(
     find_spec("triton") is None, reason='Triton is not installed (pip install ".[triton]")'
@@ -29,9 +30,10 @@ def run(*arguments: str, **environment: str) -> str:
 @needs_triton
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_kernels_agree_with_their_twins_in_tritons_interpreter():
+@pytest.mark.parametrize("cases", usually(["not contracts"], ["not contracts", "contracts"]))
+def test_the_kernels_agree_with_their_twins_in_tritons_interpreter(cases):
     file = "tests/engine/kernels/fused_cases.py"
-    out = run("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", file, TRITON_INTERPRET="1")
+    out = run("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", cases, file, TRITON_INTERPRET="1")
     assert " passed" in out
     assert "skipped" not in out
 
@@ -39,8 +41,15 @@ def test_the_kernels_agree_with_their_twins_in_tritons_interpreter():
 @needs_triton
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_kernels_compile_for_an_h100_without_spilling_or_atomics(tmp_path):
-    out = run("-m", "tests.support.compiled_kernels", TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")
+@pytest.mark.parametrize("head_sizes", usually(["32 128"], ["32 128", "32 64 128"]))
+def test_the_kernels_compile_for_an_h100_without_spilling_or_atomics(head_sizes, tmp_path):
+    out = run(
+        "-m",
+        "tests.support.compiled_kernels",
+        *head_sizes.split(),
+        TRITON_CACHE_DIR=str(tmp_path),
+        TRITON_INTERPRET="0",
+    )
     kernels = [json.loads(line) for line in out.splitlines()]
     assert len({(one["module"], one["kernel"]) for one in kernels}) == 11
     for one in kernels:
