@@ -184,7 +184,7 @@ BAD = {
     "sweeps: golden": "sweeps is a list of texts",
     "sweeps: [nowhere]": "holds no sweep",
     "sweeps: [golden": "while parsing a flow sequence",
-    "sweeps: [golden]\nsweeps: [golden]": "stands twice",
+    "sweeps: [golden]\nsweeps: [golden]": "occurs twice",
     PAPER.replace(", method: full, learning_rate: 0.002", ""): "fits 3 cells of demo: tiny-bert full; tiny-bert full",
     PAPER.replace("method: lora", "method: adapter"): "fits no cell; there are tiny-bert full",
     PAPER.replace("stem: peft", "stem: ../peft"): "stem is a file name",

@@ -28,7 +28,7 @@ LAUGHS = "a: &a [x, x]\n" + "\n".join(f"{b}: &{b} [*{a}, *{a}]" for a, b in zip(
         (LAUGHS, "aliases"),
         ("[" * 5000, "deep"),
         ("{a: " * 5000, "deep"),
-        ("a: 1\na: 2", "stands twice"),
+        ("a: 1\na: 2", "occurs twice"),
         ("x: " + "y" * 2_000_000, "larger than"),
         ("!!python/object/apply:os.mkdir [x]", "could not determine a constructor"),
     ],
