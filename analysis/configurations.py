@@ -154,9 +154,9 @@ def _why_not(able: Sequence[Cell], metric: str) -> str:
         return "they were trained with different code, data or weights"
     if any(cell.split != "test" for cell in able):
         return "validation is what is shown, and test was not scored"
-    if len({_validation_part(cell) for cell in able}) > 1:
+    if len({_drawn(cell, "val_fraction") for cell in able}) > 1:
         return "their validation parts differ"
-    if len({_training_part(cell) for cell in able}) > 1:
+    if len({_drawn(cell, "train_limit") for cell in able}) > 1:
         return "they were trained on different numbers or draws of the training items"
     without = [cell.variant for cell in able if _lacks_validation(cell, metric)]
     if len(without) == len(able):
@@ -164,16 +164,10 @@ def _why_not(able: Sequence[Cell], metric: str) -> str:
     return f"{'; '.join(without)} has no validation score" if without else ""
 
 
-def _validation_part(cell: Cell) -> tuple[object, ...]:
-    """Return the settings that decide which rows are the validation part."""
-    share = cell.settings.get("val_fraction")
-    return share, cell.settings.get("data_seed") if share else None
-
-
-def _training_part(cell: Cell) -> tuple[object, ...]:
-    """Return the settings that decide which of the training items are trained on, the validation part apart."""
-    limit = cell.settings.get("train_limit")
-    return limit, cell.settings.get("data_seed") if limit else None
+def _drawn(cell: Cell, size: str) -> tuple[object, ...]:
+    """Return the settings that decide which items are in a part: its size, called ``size``, and what draws it."""
+    found = cell.settings.get(size)
+    return found, cell.settings.get("data_seed") if found else None
 
 
 def _lacks_validation(cell: Cell, metric: str) -> bool:

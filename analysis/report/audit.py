@@ -72,9 +72,14 @@ def audit(root: Place) -> tuple[list[DatasetAudit], list[str]]:
 
 def audit_all(stores: Sequence[ResultStore]) -> tuple[list[DatasetAudit], list[str]]:
     """Return the datasets of several sweeps, equal copies once, and a line for each copy that is damaged."""
-    audits = [audit(store.root) for store in stores]
-    equal = {(one.name, one.content_hash): one for found, _ in reversed(audits) for one in reversed(found)}
-    return list(reversed(equal.values())), [line for _, damaged in audits for line in damaged]
+    different: dict[tuple[str, str], DatasetAudit] = {}
+    damaged = []
+    for store in stores:
+        found, lines = audit(store.root)
+        damaged += lines
+        for one in found:
+            different.setdefault((one.name, one.content_hash), one)
+    return list(different.values()), damaged
 
 
 def single_copies(found: Sequence[DatasetAudit]) -> dict[str, DatasetAudit]:
