@@ -107,12 +107,15 @@ def setting_texts(several: Sequence[Mapping[str, Scalar]], names: Sequence[str])
     return [whole if len(meant[text]) > 1 else text for text, whole in zip(texts, exact, strict=True)]
 
 
+def setting_name(name: str) -> str:
+    """Return the short name of a setting, as tables and texts have it: ``lr`` for ``learning_rate``."""
+    return SHORT.get(name, name.replace("_", " "))
+
+
 def setting_text(settings: Mapping[str, Scalar], names: Sequence[str], *, exact: bool = False) -> str:
     """Return a text of the settings among ``names``: ``lr 1e-4, r 8``; empty where there are none."""
     shown = [name for name in names if settings.get(name) is not None]
-    return ", ".join(
-        f"{SHORT.get(name, name.replace('_', ' '))} {number(settings[name], exact=exact)}" for name in shown
-    )
+    return ", ".join(f"{setting_name(name)} {number(settings[name], exact=exact)}" for name in shown)
 
 
 def numbered(names: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.cell_trials import CellTrial
 from analysis.cells import Cell
-from analysis.names import SHORT, metric_name, rounded
+from analysis.names import metric_name, rounded, setting_name
 from analysis.predictions import read_predictions
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
@@ -157,7 +157,7 @@ def shown(objective: str, value: float, dataset: str, error: float | None = None
 def configuration(one: SearchResult, trial: SearchTrial) -> str:
     """Return the parameters of ``trial`` as text: ``lr 4.14e-4, r 32``."""
     names = [name for name in one.parameters if name in trial.params]
-    return ", ".join(f"{SHORT.get(name, name.replace('_', ' '))} {rounded(trial.params[name])}" for name in names)
+    return ", ".join(f"{setting_name(name)} {rounded(trial.params[name])}" for name in names)
 
 
 @dataclass(frozen=True)

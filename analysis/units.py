@@ -42,6 +42,11 @@ def by_task(cells: Sequence[Cell]) -> list[list[Cell]]:
     return [[cell for cell in cells if cell.task.name == name] for name in names]
 
 
+def row_name(cell: Cell, *, one_model: bool) -> str:
+    """Return the name of a row: its method, after its model unless all rows are of ``one_model``."""
+    return cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
+
+
 def class_scores(cell: Cell) -> dict[str, str]:
     """Return the name of each class, or type of entity, by the name of the metric that is its F1."""
     if cell.task.form == "tags":

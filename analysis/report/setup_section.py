@@ -6,12 +6,13 @@ from dataclasses import dataclass, fields
 from analysis.cells import Cell
 from analysis.configurations import Configurations, configurations
 from analysis.epoch_choice import SELECTIONS
-from analysis.names import SHORT, listed, setting_text, varying
+from analysis.names import listed, setting_name, setting_text, varying
 from analysis.report.audit import DatasetAudit
 from analysis.report.baselines import baseline_sentences
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Section
 from analysis.sweep_records import SweepRecords
 from analysis.tables.specs import epochs_text
+from analysis.units import row_name
 from analysis.variants import roles_of
 from tunekit.parsing import number
 from tunekit.schema import LATER_FIELDS, TrialSpec
@@ -19,7 +20,6 @@ from tunekit.tasks.base import task_of
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 """The splits in the order of a sentence, with their names before ``items``."""
-NOT_AUDITED = "Its copy was not audited"
 OF_EVERY_METHOD = tuple(
     one.name
     for one in fields(TrialSpec)
@@ -63,7 +63,8 @@ def _data(members: Sequence[Configurations], copied: bool, audits: Sequence[Data
     task = task_of(first.dataset).name.replace("_", " ")
     note = [f"{first.data_note[0].upper()}{first.data_note[1:]}."] if first.data_note else []
     if len(audits) != 1:
-        why = "The sweeps hold different copies of it, which the data audit describes" if audits else NOT_AUDITED
+        different = "The sweeps hold different copies of it, which the data audit describes"
+        why = different if audits else "Its copy was not audited"
         return " ".join([f"{first.dataset_name}: {task}. {why}.", *note, *_cut(members)])
     audit = audits[0]
     sizes = [
@@ -123,7 +124,7 @@ def _methods(records: SweepRecords, members: Sequence[Configurations], select: s
     rows: list[tuple[Inline, ...]] = []
     for one in members:
         for cell in one.cells if one.chosen is None else [one.chosen]:
-            name = cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
+            name = row_name(cell, one_model=one_model)
             label = ", ".join(filter(None, [name, cell.variant if one.chosen is None else ""]))
             rate = str(_rate(records, one, cell, roles.get(cell.key, "")))
             rows.append((Link(label, f"#{cell.anchor}"), rate, _trained(cell), _loss(cell)))
@@ -201,7 +202,7 @@ def training_sentences(records: SweepRecords, found: Sequence[Cell]) -> str:
     tuned = set()
     for one, cell in shown:
         rate = _rate(records, one, cell, roles.get(cell.key, ""))
-        name = cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
+        name = row_name(cell, one_model=one_model)
         tuned.add(rate.tuned)
         values = rates.setdefault(rate.sentence, {}).setdefault(name, {})
         if rate.fixed and rate.value is not None:
@@ -232,10 +233,9 @@ def _unlike(shown: Sequence[Cell]) -> list[str]:
         one_model = len({cell.model for cell in rows}) == 1
         having: dict[str, dict[str, None]] = {}
         for cell, own in zip(rows, settings, strict=True):
-            name = cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
+            name = row_name(cell, one_model=one_model)
             text = ", ".join(
-                f"{SHORT.get(key, key.replace('_', ' '))} {'none' if own.get(key) is None else number(own[key])}"
-                for key in names
+                f"{setting_name(key)} {'none' if own.get(key) is None else number(own[key])}" for key in names
             )
             having.setdefault(text, {})[name] = None
         each = "; ".join(f"{listed(list(methods))}: {text}" for text, methods in having.items())

@@ -15,7 +15,7 @@ from analysis.configurations import Configurations, configuration_of, configurat
 from analysis.names import LABELS, PER_CLASS, PRIMARY, SPLITS, numbered
 from analysis.tables.data_notes import data_notes
 from analysis.tables.table import TableRow, TableSpec
-from analysis.units import by_task, class_scores, in_percent, primary_label, reported_metrics
+from analysis.units import by_task, class_scores, in_percent, primary_label, reported_metrics, row_name
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 from tunekit.schema import slug
@@ -245,8 +245,7 @@ def _rows(
     rows: dict[tuple[str, ...], tuple[str, dict[str, Score]]] = {}
     for one in shown:
         for cell in one.cells if one.chosen is None else [one.chosen]:
-            both = f"{cell.model_name} · {cell.method_name}"
-            name = cell.model_name if stem == "models" else cell.method_name if one_model else both
+            name = cell.model_name if stem == "models" else row_name(cell, one_model=one_model)
             variant = cell.variant if one.chosen is None else ""
             key = (cell.model, cell.method, variant)
             label = ", ".join(filter(None, [name, variant]))
@@ -264,7 +263,7 @@ def _settings_spec(own: Sequence[Configurations], metric: str, select: str) -> T
     rows = []
     for one in own:
         for cell in one.cells:
-            name = cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
+            name = row_name(cell, one_model=one_model)
             chosen = " (chosen)" if cell is one.chosen else ""
             settings = configuration_of(one, cell)
             scores = {split: score_of(replace(cell, split=split), metric, configuration=settings) for split in splits}
