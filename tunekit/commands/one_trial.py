@@ -66,12 +66,12 @@ def _sweep_of(spec: TrialSpec, name: str, data: TextDataset | None) -> ResolvedS
 def _train(sweep: ResolvedSweep, fingerprint: Fingerprint, root: Place, start: int) -> Status:
     """Train the sweep's trial to its end, on the GPU or on PyTorch's threads, and return how it ended."""
     from tunekit.engine.job import Job
-    from tunekit.worker.libraries import load_libraries
+    from tunekit.worker.libraries import without_collection
 
-    load_libraries()
-    import torch
+    with without_collection():
+        import torch
 
-    from tunekit.worker.attempt import Attempt
+        from tunekit.worker.attempt import Attempt
 
     [spec] = sweep.specs
     attempt = Attempt(

@@ -142,12 +142,12 @@ def _try_models(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: Re
     Return the largest predicted peak in bytes over the first trial of each cell; None where a cell has no closed form.
     """
     say("loading PyTorch and the models' libraries")
-    from tunekit.worker.libraries import load_libraries
+    from tunekit.worker.libraries import without_collection
 
-    load_libraries()
-    from tunekit.engine.build import build_model, prepare_splits
-    from tunekit.engine.memory import predicted_peak
-    from tunekit.engine.precision import check_device
+    with without_collection():
+        from tunekit.engine.build import build_model, prepare_splits
+        from tunekit.engine.memory import predicted_peak
+        from tunekit.engine.precision import check_device
 
     gpu = joins_cluster() or machine.has_accelerator()
     if not joins_cluster():

@@ -15,6 +15,7 @@ from tunekit.parsing import check_exists, how_many
 from tunekit.planning.args import STORAGE, Format, GridArgs, SearchArgs
 from tunekit.planning.options import KeepModels
 from tunekit.store.existing import existing_sweep
+from tunekit.worker.libraries import load_libraries
 
 Flat = tyro.conf.arg(name="")
 """An argument whose fields are flags of their own."""
@@ -135,7 +136,8 @@ def verify(
     from tunekit.planning.plugins import load
 
     load(plugin)
-    from tunekit.export.verify import verify as train_again  # imports torch
+    load_libraries()
+    from tunekit.export.verify import verify as train_again
 
     return 0 if train_again(root, fraction, seed, result) else 1
 
@@ -215,7 +217,8 @@ def export(
     from tunekit.export.which_trial import choose_trial
 
     chosen = choose_trial(root, {"model": model, "dataset": dataset, "method": method}, where, seed, epoch)
-    from tunekit.export.export import Request  # imports torch: a wrong name was refused above
+    load_libraries()  # a wrong name was refused above
+    from tunekit.export.export import Request
     from tunekit.export.export import export as write
 
     write(chosen, root, Request(to, merged, train, base_model), result)
@@ -251,6 +254,7 @@ def predict(
     """
     check_exists(model, "folder")
     check_exists(file)
+    load_libraries()
     from tunekit.export.loading import load_exported, read_manifest
     from tunekit.export.predict import inputs, predictions, write_new
     from tunekit.tasks import TASKS
