@@ -13,10 +13,10 @@ from tunekit.tasks import task_of
 
 EVAL_TOKENS = 8192
 """The most tokens that a batch of scoring holds for one trial, including padding."""
-PROCESS_BYTES = 755 * 2**20
+PROCESS_BYTES = 530 * 2**20
 """The resident memory of a worker process beside its trial: Python, Ray, torch, transformers and the tokens.
 
-Measured with the CPU build of torch 2.13 on Linux. Pages of the libraries' files, about a third, count in each process,
+Measured with the CPU build of torch 2.13 on Linux. Pages of the libraries' files, about a quarter, count in each process,
 although processes share them.
 """
 STEP, SCORING, GRADIENTS = 1.25, 1.1, 0.5
