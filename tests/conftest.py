@@ -90,11 +90,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End the shared Ray after its last test, so that no test forks a process that holds Ray's threads."""
+    """End the shared Ray after its last test, and keep what a file's tests have imported out of later searches.
+
+    No test must fork a process that holds Ray's threads. The end of a trial searches for garbage.
+    """
     if uses_cluster(item) and not uses_cluster(nextitem):
         import ray
 
         ray.shutdown()
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

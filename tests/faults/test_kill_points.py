@@ -27,7 +27,7 @@ QUICK = 3
 def fork():
     """Run ``train`` in a fork of a process that has imported all of it; its exit code, negative for a signal."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.serial_runs", *ON_DEMAND])
+    context.set_forkserver_preload(["tunekit.runner.preloaded", "tests.support.serial_runs", *ON_DEMAND])
 
     def run(sweep: Path, point: int | None, *, runs_ahead: bool = False) -> int:
         sweep.mkdir(parents=True, exist_ok=True)

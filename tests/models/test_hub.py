@@ -38,7 +38,7 @@ for name in sys.argv[1:]:
     except UserError as error:
         print("error:", error)
 """
-PRELOADED = ("tunekit.models.tiny", "transformers.models.bert.modeling_bert")
+PRELOADED = ("tunekit.runner.preloaded", "tunekit.models.tiny", "transformers.models.bert.modeling_bert")
 """What takes seconds to import, and holds nothing of a model, a hub or a cache."""
 
 

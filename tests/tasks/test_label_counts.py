@@ -1,7 +1,5 @@
 """Scores of counts are scikit-learn's, to the last bit: records of before and after scikit-learn was left agree."""
 
-import subprocess
-import sys
 
 import numpy as np
 from hypothesis import given, settings
@@ -38,15 +36,3 @@ def test_several_labels_an_item(pair):
     assert f1_of(counts).tolist() == metrics.f1_score(*shaped, average=None, **options).tolist()
     assert micro_f1(counts) == metrics.f1_score(*shaped, average="micro", **options)
     assert macro_f1(counts) == metrics.f1_score(*shaped, average="macro", **options)
-
-
-def test_a_process_that_trains_a_classifier_imports_no_scikit_learn():
-    code = """
-import sys
-from tunekit.worker.libraries import load_libraries
-load_libraries()
-assert "tunekit.engine.run" in sys.modules
-print(*(name for name in ("sklearn", "scipy.stats", "datasets", "matplotlib") if name in sys.modules))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []

@@ -20,13 +20,15 @@ def last_line(code: str) -> str:
 
 def test_a_process_that_trains_imports_nothing_that_training_does_not_call():
     code = f"""
-import json, sys
+import gc, json, sys
 import tunekit as tk
+libraries = gc.get_freeze_count()
 block = tk.Block(
     models=("tiny-bert",), datasets=("demo",), methods=("full", "lora", "adapter"), seeds=(1,), epochs=1, train_limit=64
 )
 for spec in tk.plan(block).specs:
     tk.train(spec)
+assert min(libraries, gc.get_freeze_count()) > 100_000, "collections of garbage search the libraries"
 assert "tunekit.engine.run" in sys.modules and "peft" in sys.modules
 print(json.dumps([name for name in {(*LEFT_OUT, "datasets", "matplotlib")!r} if name in sys.modules]))
 """

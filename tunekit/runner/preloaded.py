@@ -2,6 +2,6 @@
 
 from tunekit.worker.libraries import load_libraries, without_collection
 
-load_libraries()
 with without_collection():
     import tunekit.runner.trainables  # noqa: F401
+load_libraries()

@@ -30,9 +30,10 @@ def without_collection() -> Iterator[None]:
     try:
         yield
     finally:
-        # Together the two calls move all objects to the oldest generation, where only a full collection looks.
-        gc.freeze()
-        gc.unfreeze()
+        if not gc.get_freeze_count():  # unfreezing would also bring back what the process keeps out of collections
+            # Together the two calls move all objects to the oldest generation, where only a full collection looks.
+            gc.freeze()
+            gc.unfreeze()
         if enabled:
             gc.enable()
 
@@ -54,6 +55,8 @@ def load_libraries() -> None:
             from transformers import GenerationMixin  # noqa: F401  (every model's file imports it)
 
             import tunekit.worker.attempt  # noqa: F401
+    # The collection of garbage at the end of each trial would search everything that the libraries hold.
+    gc.freeze()
 
 
 @contextmanager

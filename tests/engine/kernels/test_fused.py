@@ -41,7 +41,7 @@ def test_the_kernels_agree_with_their_twins_in_tritons_interpreter(cases):
 @needs_triton
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("head_sizes", usually(["32 128"], ["32 128", "32 64 128"]))
+@pytest.mark.parametrize("head_sizes", usually(["128"], ["128", "32 64 128"]))
 def test_the_kernels_compile_for_an_h100_without_spilling_or_atomics(head_sizes, tmp_path):
     out = run(
         "-m",
