@@ -4,15 +4,19 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow
 
 # Each of them is loaded by a plain import of a model's class, or by a module that is.
 LEFT_OUT = ("sklearn", "scipy", "opentelemetry", "boto3", "torch._dynamo", "torch.distributed.tensor", "sympy")
 
 
-def last_line(code: str) -> str:
-    """Run ``code`` in a process that has loaded the libraries, and return the last line that it printed."""
-    code = f"from tunekit.worker.libraries import load_libraries\nload_libraries()\n{code}"
+def last_line(code: str, before: str = "") -> str:
+    """Run ``before``, load the libraries, run ``code``, in a new process. Return the last line that it printed."""
+    code = f"from tunekit.worker import libraries\n{before}\nlibraries.load_libraries()\n{code}"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
@@ -50,3 +54,13 @@ assert type(masking_utils.TransformGetItemToIndex()).__module__.startswith("torc
 print(torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item(), torch._dynamo.config.disable)
 """
     assert last_line(code) == "2.0 False"
+
+
+def test_a_version_of_torch_that_asks_more_of_its_compiler_gets_the_real_one():
+    before = "libraries._compiler = lambda: dict.fromkeys(['torch._dynamo'])"
+    code = """
+import sys
+from transformers import BertModel
+print(sys.modules["torch._dynamo"].__name__, "tunekit.worker.attempt" in sys.modules, "scipy" in sys.modules)
+"""
+    assert last_line(code, before) == "torch._dynamo True False"

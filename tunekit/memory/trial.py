@@ -16,8 +16,8 @@ EVAL_TOKENS = 8192
 PROCESS_BYTES = 530 * 2**20
 """The resident memory of a worker process beside its trial: Python, Ray, torch, transformers and the tokens.
 
-Measured with the CPU build of torch 2.13 on Linux. Pages of the libraries' files, about a quarter, count in each process,
-although processes share them.
+Measured with the CPU build of torch 2.13 on Linux. Pages of the libraries' files, about a quarter, count in each
+process, although processes share them.
 """
 STEP, SCORING, GRADIENTS = 1.25, 1.1, 0.5
 """The bytes that a process keeps resident for each byte of a step's tensors, of scoring and of gradients.

@@ -51,12 +51,19 @@ def load_libraries() -> None:
         import torch  # apart, since a part of torch that stands in for another can't be there before torch
 
         torch.distributed.is_available = lambda: False
-        with _replaced(_compiler()):
-            from transformers import GenerationMixin  # noqa: F401  (every model's file imports it)
-
-            import tunekit.worker.attempt  # noqa: F401
+        try:
+            with _replaced(_compiler()):
+                _import_training()
+        except ImportError:  # a version of torch that asks more of its compiler gets the real one
+            _import_training()
     # The collection of garbage at the end of each trial would search everything that the libraries hold.
     gc.freeze()
+
+
+def _import_training() -> None:
+    from transformers import GenerationMixin  # noqa: F401  (every model's file imports it)
+
+    import tunekit.worker.attempt  # noqa: F401
 
 
 @contextmanager
