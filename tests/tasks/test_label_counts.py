@@ -1,6 +1,5 @@
 """Scores of counts are scikit-learn's, to the last bit: records of before and after scikit-learn was left agree."""
 
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
