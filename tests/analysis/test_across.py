@@ -18,6 +18,8 @@ from tunekit.errors import UserError
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
 
+pytestmark = pytest.mark.slow
+
 
 def drawn(rows: int, datasets: int, seeds: int = 5, gap: float = 0.02, seed: int = 0) -> list[list[np.ndarray]]:
     """Scores whose mean grows from row to row, with noise of the dataset's and row's own and of seeds."""
@@ -45,7 +47,6 @@ def test_ranks_and_critical_difference_are_autoranks(rows: int, datasets: int) -
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(2, 5), st.integers(3, 6), st.integers(1, 6), st.integers(0, 1000))
-@pytest.mark.slow
 def test_interquartile_mean_and_win_rate_are_rliables(rows: int, datasets: int, seeds: int, seed: int) -> None:
     metrics = pytest.importorskip("rliable.metrics", reason="rliable is not installed: its arch lacks wheels for 3.14")
     scores = drawn(rows, datasets, seeds, seed=seed)
@@ -76,13 +77,11 @@ def test_the_order_of_rows_changes_nothing(order: list[int], seed: int) -> None:
     }
 
 
-@pytest.mark.slow
 def test_friedman_rejects_a_null_as_often_as_it_says() -> None:
     rejected = [compare_across(drawn(3, 6, gap=0.0, seed=seed)).p <= 0.05 for seed in range(100)]
     assert np.mean(rejected) <= 0.095  # a nominal 5 % and two standard errors
 
 
-@pytest.mark.slow
 def test_intervals_over_datasets_hold_the_truth() -> None:
     truth = [one.value for one in compare_across(drawn(3, 200, gap=0.005, seed=10_000)).win_rates]
     held = []
@@ -92,7 +91,6 @@ def test_intervals_over_datasets_hold_the_truth() -> None:
     assert np.mean(held) >= 0.9
 
 
-@pytest.mark.slow
 def test_with_few_datasets_an_interval_holds_the_truth_about_as_often_as_the_report_says() -> None:
     truth = [one.value for one in compare_across(drawn(3, 200, gap=0.02, seed=10_000)).win_rates]
     held = []
@@ -190,7 +188,6 @@ def test_datasets_of_different_primary_metrics_are_ranked_each_by_its_own(tmp_pa
         found.table("primry")
 
 
-@pytest.mark.slow
 def test_a_report_answers_by_the_primary_metric_of_each_dataset(tmp_path: Path, make_spec) -> None:
     found = of_different_metrics(tmp_path, make_spec)
     out = tmp_path / "report"
@@ -204,7 +201,6 @@ def test_a_report_answers_by_the_primary_metric_of_each_dataset(tmp_path: Path, 
     assert [table.spec.metric for table in report.tables][0] == "primary"
 
 
-@pytest.mark.slow
 def test_three_datasets_are_compared_and_drawn(tmp_path: Path, make_spec) -> None:
     found = results(tmp_path, make_spec, 3)
     frame = found.across_datasets().frame

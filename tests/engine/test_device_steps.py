@@ -28,6 +28,8 @@ from tunekit.engine.train import Pack
 from tunekit.errors import UserError
 from tunekit.planning.batching import host_batches
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("full", "adapter", "lora")
 ALL_METHODS = (*METHODS, "pfeiffer")  # the Pfeiffer adapter is the adapter's code in another place
 every_method = pytest.mark.parametrize("method", usually(METHODS, ALL_METHODS))
@@ -37,7 +39,6 @@ FLAT = ("tiny-bert", "tiny-roberta", "tiny-electra")
 """The models whose forward pass is BERT's. The others have embeddings and heads of their own."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "method"),
     usually(
@@ -100,7 +101,6 @@ def test_masks_are_exactly_the_same_alone_in_any_slot_and_with_other_padding():
     assert not torch.equal(drawn([member_of(replace(specs[1], seed=9))], 0, 512)[: len(expected)], expected)
 
 
-@pytest.mark.slow
 @every_method
 def test_replayed_steps_give_the_bits_of_eager_ones(method):
     specs = specs_of(method, epochs=9, train_limit=84)
@@ -162,7 +162,6 @@ def no_reads():
         yield
 
 
-@pytest.mark.slow
 @every_method
 def test_the_host_reads_no_tensor_within_an_epoch(method):
     members = [member_of(spec) for spec in specs_of(method, epochs=1)]
@@ -217,7 +216,6 @@ def test_a_nan_stays_in_its_own_slot(method):
     np.testing.assert_allclose(found[[0, 2]], expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_members_leave_and_join_and_steps_follow_their_weights():
     specs = specs_of("lora", epochs=4)
     members, alone = ([member_of(spec) for spec in specs] for _ in range(2))
@@ -250,7 +248,6 @@ def test_other_precisions_train_and_leave_torch_as_it_was(precision):
     np.testing.assert_allclose(found, train([member_of(spec, dropout=False)], 1), rtol=0, atol=0.05)
 
 
-@pytest.mark.slow
 def test_a_resumed_trial_has_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(engine_train, "steps_for", lambda members, model, note: device_pack(members).steps)
     spec = specify(method="adapter", epochs=4)

@@ -17,6 +17,8 @@ from tunekit.engine.forward import device_operations, joint_linear
 from tunekit.engine.forward.joint_linear import joined, lay_side_by_side
 from tunekit.engine.member import Member
 
+pytestmark = pytest.mark.slow
+
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
 JOINT = ("full", "adapter", "lora", "bitfit", "head")
 APART = ("dora", "ia3", "vera")

@@ -19,6 +19,8 @@ from tunekit.engine.member import Member
 from tunekit.engine.train import Pack
 from tunekit.tasks import TASKS
 
+pytestmark = pytest.mark.slow
+
 LOSS = TASKS["classification"].loss
 WEIGHTS = "negative=0.5,positive=3"
 OPTIONS = [

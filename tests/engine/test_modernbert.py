@@ -20,6 +20,8 @@ from tunekit.export import formats
 from tunekit.models.shapes import NoClosedForm, Shape
 from tunekit.planning.fitting import check_fit
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 LENGTHS = (30, 3, 17, 9, 30, 12, 2, 25, 5)
 """Longer and shorter than a window, in several groups, with padding and without."""

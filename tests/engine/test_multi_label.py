@@ -22,6 +22,8 @@ from tunekit.store.result_store import ResultStore
 from tunekit.tasks import TASKS
 from tunekit.tasks.multi_label import STEPS, decided, probabilities
 
+pytestmark = pytest.mark.slow
+
 TASK = TASKS["multi_label"]
 
 

@@ -16,6 +16,8 @@ from tunekit.engine.member import Member, packable
 from tunekit.engine.train import Pack
 from tunekit.schema import TrialSpec
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("full", "adapter", "lora", "bitfit")
 """A method for each kind of what packs stack: all leaves, new modules, factors of a product, and biases alone."""
 every_method = pytest.mark.parametrize("method", usually(KINDS, PACKED))
@@ -32,7 +34,6 @@ def specs_of(method: str, **common: object) -> list[TrialSpec]:
     return packs.specs_of(method, **{"train_limit": 28, **common})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "precision"),
     usually({*product(PACKED, ("tiny-bert-fp64",)), *product(KINDS[:3], PRECISIONS)}, product(PACKED, PRECISIONS)),

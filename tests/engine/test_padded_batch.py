@@ -13,6 +13,8 @@ from tunekit.engine.member import Member
 from tunekit.engine.train import Pack
 from tunekit.planning.batching import restrictions
 
+pytestmark = pytest.mark.slow
+
 PREFIXED = ["tiny-bert", "tiny-roberta", "tiny-electra", "tiny-deberta"]
 """The models that Mix-and-Match fits."""
 CPU = torch.device("cpu")

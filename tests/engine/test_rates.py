@@ -20,6 +20,8 @@ from tunekit.methods.lora import LoRA
 from tunekit.schema import TrialSpec
 from tunekit.training_options import SCHEDULES
 
+pytestmark = pytest.mark.slow
+
 every_steps = pytest.mark.parametrize("make", [None, device_pack], ids=["host", "device"])
 
 

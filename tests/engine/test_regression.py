@@ -25,6 +25,8 @@ from tunekit.store.result_store import ResultStore
 from tunekit.tasks import TASKS
 from tunekit.tasks.regression import constants, correlation
 
+pytestmark = pytest.mark.slow
+
 TASK = TASKS["regression"]
 
 

@@ -21,6 +21,8 @@ from tunekit.storage.lease import Superseded, acquire
 from tunekit.store.result_store import ResultStore
 from tunekit.tasks.classification import label_scores
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):

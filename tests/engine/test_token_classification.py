@@ -22,6 +22,8 @@ from tunekit.store.result_store import ResultStore
 from tunekit.tasks import TASKS
 from tunekit.tasks.base import IGNORED
 
+pytestmark = pytest.mark.slow
+
 TASK = TASKS["token_classification"]
 FLAT = ("tiny-bert", "tiny-roberta", "tiny-electra", "tiny-modernbert")
 PADDED = ("tiny-distilbert", "tiny-deberta")

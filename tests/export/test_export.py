@@ -20,7 +20,7 @@ from tunekit.models.families import FAMILIES
 from tunekit.models.safety import checked_config
 from tunekit.store.result_store import ResultStore
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 EXACT = ["full", "lora", "adapter", "adapter-roberta", "parallel"]
 

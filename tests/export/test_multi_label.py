@@ -13,7 +13,7 @@ from tests.support.trials import specify
 from tunekit.data.user import read_user_dataset
 from tunekit.store.result_store import ResultStore
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PARTS = ("room", "food", "=staff")
 
 

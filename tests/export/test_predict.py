@@ -22,7 +22,7 @@ from tunekit.export.loading import load_exported
 from tunekit.models.loading import resolve_model
 from tunekit.planning.fingerprints import fingerprint_of
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("name", ["full", "lora-dense", "adapter-roberta"])

@@ -15,7 +15,7 @@ from tunekit.data.user import read_user_dataset
 from tunekit.export.verify import compared
 from tunekit.store.result_store import ResultStore
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 WORDS = {"awful": -300, "poor": -100, "fine": 120, "superb": 340}
 """What a word adds to a price, so that the target's unit is far from that of a logit."""
 

@@ -16,6 +16,8 @@ from tunekit.models.families import FAMILIES
 from tunekit.models.loading import load_encoder, resolve_model
 from tunekit.seeding import seeded, stream_seed
 
+pytestmark = pytest.mark.slow
+
 MODELS = ["tiny-bert", "tiny-distilbert"]
 ALL = {
     "tiny-bert": ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
