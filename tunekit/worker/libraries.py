@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 UNUSED = ("sklearn", "scipy", "opentelemetry", "boto3")
-"""Libraries that transformers and accelerate import where they are installed, and that training calls by neither.
+"""Libraries that transformers and accelerate import where they are installed, and that neither calls in training.
 
 transformers has scikit-learn for generation with an assistant, scipy for the losses of object detection, and
 OpenTelemetry for a server's statistics. accelerate has boto3 for its questionnaire.
@@ -48,7 +48,7 @@ def load_libraries() -> None:
     if "tunekit.worker.attempt" in sys.modules:
         return
     with without_collection(), _replaced(dict.fromkeys(UNUSED)):
-        import torch  # apart, since a part of torch that stands in for another can't be there before torch
+        import torch  # first: its own imports must not find the modules that stand in for its compiler
 
         torch.distributed.is_available = lambda: False
         try:
