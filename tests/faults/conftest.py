@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 from tests.support.drivers import BEGUN, kill
 
 FIGURES = ROOT / ".faults"
-MOST = ("epochs redone", "driver grew, %")
+MOST = ("epochs redone", "driver grew, KiB a trial")
 """Columns of which the most counts, not the sum."""
 
 

@@ -87,7 +87,8 @@ def test_a_soak_of_three_hundred_trials_and_a_kill_every_twenty_trials(tmp_path,
     wait_for(lambda: len(summaries(store)) >= EVERY, driver)
     while driver.poll() is None:
         ended = summaries(store) | ended
-        memory.append(resident(driver.pid))
+        if EVERY <= len(ended) < 300:  # the closing table imports pandas
+            memory.append((len(ended), resident(driver.pid)))
         alive = workers(driver)
         if alive and len(ended) >= EVERY * (kills + 1):  # however fast the machine is
             kill(draw.choice(alive))
@@ -99,16 +100,16 @@ def test_a_soak_of_three_hundred_trials_and_a_kill_every_twenty_trials(tmp_path,
     assert {(trial.summary.status, len(trial.epochs)) for trial in trials} == {(Status.COMPLETED, 3)}
     assert len(trials) == 300
     assert kills >= 300 // EVERY - 1
-    held = [size for size in memory if size]
-    growth = held[-1] / held[0] - 1
-    # Flat it is not: Tune keeps 36 KiB a trial (docs/scale.md).
-    assert growth < 0.1, f"the driver grew by {growth:.1%}"
+    (first, before), (last, after) = memory[0], memory[-1]
+    growth = (after - before) / (last - first) / 1024
+    # Flat it is not: Tune keeps 36 KiB a trial that trains nothing (docs/scale.md).
+    assert growth < 200, f"the driver grew by {growth:.0f} KiB a trial"
     figures(
         f"soak: SIGKILL of a worker every {EVERY} trials",
         kills=kills,
         missing=0,
         **found,
-        **{"driver grew, %": round(100 * growth, 1)},
+        **{"driver grew, KiB a trial": round(growth)},
     )
 
 

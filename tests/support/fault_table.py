@@ -21,7 +21,7 @@ COLUMNS = (
     "finished redone",
     "epochs redone",
     "reason not said",
-    "driver grew, %",
+    "driver grew, KiB a trial",
 )
 EMPTY = "-"
 
