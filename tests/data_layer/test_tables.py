@@ -192,8 +192,8 @@ def test_quotes_of_a_field(field: str, text: str | None, tmp_path: Path) -> None
 
 def test_bad_rows_are_reported_all_at_once_and_left_out_on_request(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    wrong = ["a,b,c", "lonely", ",a", "x,", "y,nan", "text,label", "z\0,a", "u, ,v", *[",b"] * 5]
-    path.write_text(f"text,label\n{CASE}" + "".join(f"{line}\n" for line in wrong))
+    wrong = ["a,b,c", "lonely", ",a", "x,", "y,nan", "text,label", "z\0,a", "u, ,v", *[",b"] * 4, "\ufeff \u200b,b"]
+    path.write_text(f"text,label\n{CASE}" + "".join(f"{line}\n" for line in wrong), encoding="utf-8")
     message = refusal(lambda: read_user_dataset(path))
     assert (
         f"{path}: {len(wrong)} bad rows: lines 32, 39: 3 fields, the header has 2; line 33: 1 field, the header"

@@ -21,6 +21,8 @@ MISSING = {"nan", "NaN", "NAN", "null", "NULL", "Null", "<NA>", "NaT", "#N/A", "
 """The marks of programs for a missing value. No class has such a name."""
 MAYBE_MISSING = {"none", "na", "n/a", "?", "-", "--", "."}
 """The marks of people for a missing value, in lower case. Some datasets give a class such a name."""
+NOTHING_TO_READ = re.compile(r"[\s\ufeff\u200b]*")
+"""Blanks, byte order marks and spaces of no width."""
 MAX_NUMERIC_LABELS = 200
 MOST_NAMED = 10
 """The most classes that a warning names."""
@@ -36,7 +38,7 @@ class BadValue(Exception):
 
 def checked_text(column: str, value: object) -> str:
     """Return a text unchanged. Raises BadValue for none, blanks, another type, and half of a surrogate pair."""
-    if value is None or (isinstance(value, str) and not value.strip().strip("\ufeff\u200b")):
+    if value is None or (isinstance(value, str) and NOTHING_TO_READ.fullmatch(value)):
         raise BadValue("empty text", f"empty text in column {column!r}")
     if not isinstance(value, str):
         raise BadValue("no text", f"column {column!r} holds {type(value).__name__}, not text")
