@@ -20,7 +20,7 @@ demo: $(STAMP)
 test: $(TRITON_STAMP)
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
-# The inner loop: the tests that need no Ray and no real model's weights, train few models and take no more than seconds.
+# The inner loop: the tests that need no Ray and no real model's weights, and take a fraction of a second each.
 test-fast: $(TRITON_STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not faults and not gpu and not contracts and not ray and not model and not slow"
 

@@ -62,6 +62,7 @@ values = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(values)
 def test_what_is_written_is_read_back_by_either_version_s_rules(value):
     from io import StringIO

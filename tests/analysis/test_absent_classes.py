@@ -95,6 +95,7 @@ def test_its_test_on_new_text_is_that_of_macro_f1_in_another_unit():
     assert present.p == pytest.approx(whole.p)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
 def test_the_mean_over_the_classes_that_occur_is_scikit_learns_and_a_multiple_of_macro_f1(pairs):
     gold, predicted = (np.array(one) for one in zip(*pairs, strict=True))

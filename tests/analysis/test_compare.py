@@ -83,6 +83,7 @@ def table_of(cells_by_method, metric="accuracy"):
     return build(spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
 def test_a_difference_of_these_items_alone_is_not_called_worse_on_new_text(found, metric):
     """Welch's t over seeds is sure of it; the items, of which others would have come out otherwise, are not."""
@@ -182,6 +183,7 @@ def test_the_smallest_permutation_p_of_so_few_seeds_is_named(four):
     assert text.count("0.0286, the smallest that so few seeds allow") == 2
 
 
+@pytest.mark.slow
 def test_related_items_are_drawn_together_and_the_table_says_so(found):
     rng = np.random.default_rng(2)
     rows = found(full=habits(0.9, rng), lora=habits(0.4, rng))
@@ -204,6 +206,7 @@ def found_in_groups(rows):
     return {name: replace(cell) for name, cell in rows.items()}
 
 
+@pytest.mark.slow
 def test_rows_of_other_test_items_are_not_tested(found):
     rng = np.random.default_rng(3)
     rows = found(full=habits(0.9, rng), lora=habits(0.4, rng), ids={"lora": "other"})
@@ -213,6 +216,7 @@ def test_rows_of_other_test_items_are_not_tested(found):
     assert "scored on different test items" in markdown_sections([comparisons_section([table])])
 
 
+@pytest.mark.slow
 def test_rows_without_spread_over_seeds_are_tested_by_their_items(found):
     same = np.tile(np.arange(ITEMS) % 3 > 0, (SEEDS, 1))
     other = np.tile(np.arange(ITEMS) % 5 > 0, (SEEDS, 1))
@@ -225,6 +229,7 @@ def test_rows_without_spread_over_seeds_are_tested_by_their_items(found):
     assert (alike.tested, alike.reason) == (False, "the two rows differ nowhere, over seeds or over items")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", SCORES)
 def test_every_score_of_items_has_an_answer_for_new_text(found, metric):
     rng = np.random.default_rng(4)
@@ -268,6 +273,7 @@ def test_what_seeds_do_not_move_is_compared_and_not_tested():
     assert (score.exact, score.tested) == (False, False), "seeds can move a score, though these did not"
 
 
+@pytest.mark.slow
 def test_the_seeds_needed_are_planned_with_the_tables_test_and_its_correction(found):
     rng = np.random.default_rng(8)
     rows = found(full=habits(0.80, rng), lora=habits(0.80, rng), adapter=habits(0.3, rng))

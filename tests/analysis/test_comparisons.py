@@ -108,6 +108,7 @@ def test_trials_that_predict_one_class_each_and_not_the_same_one_leave_no_seeds_
     assert "not known" in claim.reason
 
 
+@pytest.mark.slow
 def test_equal_takes_a_margin_that_two_one_sided_tests_reach(table):
     filled = table()
     wide, narrow = (against_best(filled, margin)[0].equivalence for margin in (0.9, 0.01))
@@ -117,6 +118,7 @@ def test_equal_takes_a_margin_that_two_one_sided_tests_reach(table):
         against_best(filled, -0.1)
 
 
+@pytest.mark.slow
 def test_pairs_are_seed_by_seed_with_their_correlation_and_only_on_request(table):
     filled = table()
     (versus,) = against_best(filled)

@@ -85,6 +85,7 @@ def test_fewer_seeds_at_later_epochs_are_said(epochs):
     assert figure.axes[1].get_xlabel() == "epoch (fewer seeds from epoch 3)"
 
 
+@pytest.mark.slow
 def test_files_are_the_same_bytes_each_time_whatever_the_name(epochs, tmp_path):
     written = []
     for folder in ("one", "two"):

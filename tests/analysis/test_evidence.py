@@ -48,6 +48,7 @@ def test_a_failed_trial_counts_with_the_majority_class_on_request_only(failed):
     assert not filled.failures
 
 
+@pytest.mark.slow
 def test_the_table_says_what_was_filled(failed, tmp_path, capsys):
     assert main([str(failed), "--out", str(tmp_path / "out"), "--missing", "majority", "--figures", "none"]) == 0
     report = (tmp_path / "out" / "report.md").read_text()

@@ -33,6 +33,7 @@ def test_agrees_with_trying_every_run(items, runs, decimals):
     assert result.chance_rounded == pytest.approx(len(direct | rounded) / len(values))
 
 
+@pytest.mark.slow
 def test_of_the_study_only_the_adapter_on_restaurant_does_not_fit_directly():
     odd = {
         (score.method, score.dataset, str(score.mean)): grim(score.mean, score.items, score.n).verdict

@@ -51,6 +51,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_the_form_of_any_json_is_a_scalar_that_stays_as_it_is(value):
     found = canonical(value)

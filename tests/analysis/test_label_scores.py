@@ -29,6 +29,7 @@ def test_scores_are_those_of_scikit_learn(name):
     assert found.low < row.scores.mean() < found.high
 
 
+@pytest.mark.slow
 @every_score
 def test_the_variance_over_items_is_that_of_other_samples(name):
     rng = np.random.default_rng(2)

@@ -118,6 +118,7 @@ def test_every_row_has_as_many_cells_as_the_columns_of_its_part(name):
         assert {len(cells(line)) for line in body(one)} == {1 + 3 * columns}
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=5), st.lists(st.text(max_size=40), min_size=1, max_size=7))
 @settings(max_examples=60, deadline=None)
 def test_any_names_keep_the_form(labels, headings):

@@ -44,6 +44,7 @@ def test_a_sweep_becomes_tables_and_a_report(tmp_path, make_spec, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("figures", "suffixes"), [(["none"], set()), (["png"], {".png"})])
 def test_figures_are_written_in_the_formats_asked_for(tmp_path, make_spec, capsys, figures, suffixes):
     store = ResultStore(tmp_path / "sweep")
@@ -83,6 +84,7 @@ def test_bad_input_is_one_line(tmp_path, make_spec, capsys, arguments, said):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_captions_say_which_epoch_was_taken(tmp_path, make_spec, capsys):
     store = ResultStore(tmp_path / "sweep")
     add(store, make_spec(), [0.7, 0.2])
@@ -91,6 +93,7 @@ def test_the_captions_say_which_epoch_was_taken(tmp_path, make_spec, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_published_values_stand_beside_ours(tmp_path, make_spec, capsys):
     store = ResultStore(tmp_path / "sweep")
     for seed in (1, 2):

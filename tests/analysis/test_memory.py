@@ -125,6 +125,7 @@ def test_memory_prints_and_writes_and_refuses_what_it_does_not_know(tmp_path, ca
     assert "is no record of measured memory" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_every_figure_names_what_it_draws():
     _, figures = memory_report("minilm", None)
     assert [captioned.kind for captioned in figures] == ["memory", "memory"]

@@ -56,6 +56,7 @@ def test_rows_against_the_best_by_hand():
     assert pairs([4, 2, 1, 0]) == 7
 
 
+@pytest.mark.slow
 @given(table, st.randoms(use_true_random=False))
 def test_the_order_of_rows_and_columns_decides_nothing(columns, random):
     before = against_best(columns)

@@ -47,6 +47,7 @@ def test_equal_predictions_have_no_correlation(name):
     )
 
 
+@pytest.mark.slow
 @every_score
 def test_the_variance_over_items_is_that_of_other_samples(name):
     rng = np.random.default_rng(2)

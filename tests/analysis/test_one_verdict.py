@@ -107,6 +107,7 @@ def of_minilm(claim):
     return replace(claim, parts=parts) if parts else None
 
 
+@pytest.mark.slow
 def test_the_documents_say_what_the_commands_say(table, released):
     claims = load_claims()
     printed = evaluate(claims, with_closed_form(published_lookup(register())))

@@ -52,6 +52,7 @@ def test_cost_has_a_point_a_cell_at_its_value_its_interval_and_a_line_on_the_fro
     ]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(50, 52)), min_size=1, max_size=5))
 @settings(deadline=None, max_examples=25)
 def test_points_stand_at_their_values_and_numbers_of_close_points_apart(pairs):

@@ -27,6 +27,7 @@ def test_scores_are_those_of_training(seed):
     assert per_class_f1(gold, predicted, 5).mean() == pytest.approx(trained["macro_f1"])
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
 def test_metrics_are_scikit_learns(pairs):
     gold, predicted = (np.array(one) for one in zip(*pairs, strict=True))

@@ -92,6 +92,7 @@ def test_an_ensemble_of_equal_seeds_changes_nothing() -> None:
     assert ensemble(np.stack([log_probs] * 3)) == pytest.approx(log_probs)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=8, max_size=40))
 @settings(deadline=None)
 def test_overlap_is_cohens_kappa(pairs: list[tuple[bool, bool]]) -> None:

@@ -44,6 +44,7 @@ def test_released_stores_are_small_and_hold_no_weights_and_no_paths(results):
             assert not re.search(r"/(home|root|tmp|work)/", path.read_text()), path
 
 
+@pytest.mark.slow
 def test_the_readme_shows_a_table_of_the_documented_command(results, tmp_path):
     assert main(["paper", str(results / "paper.yaml"), "--out", str(tmp_path / "paper"), "--figures", "none"]) == 0
     assert (tmp_path / "paper" / "numbers.tex").is_file()

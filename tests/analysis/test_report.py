@@ -113,6 +113,7 @@ def test_claims_that_no_trial_can_test_are_shown_only_when_asked_for(tmp_path, m
         assert ("## Claims" in (tmp_path / "out/report.md").read_text()) == shown
 
 
+@pytest.mark.slow
 def test_hostile_names_are_text(tmp_path, make_spec, capsys):
     store = hostile_store(tmp_path, make_spec)
     out = tmp_path / "out"
@@ -167,6 +168,7 @@ def test_no_figure_is_cut(golden_out, tmp_path, width):
         assert browser.value((golden_out / "report.html").as_uri(), CUT, (width, 900)) == ""
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_the_console_check_can_fail(tmp_path):
     page = tmp_path / "bad.html"

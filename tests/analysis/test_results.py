@@ -108,6 +108,7 @@ def test_an_option_of_the_loss_is_a_column_where_some_trial_has_it(golden: Path,
     assert "focal_gamma" not in load(store.root).trials
 
 
+@pytest.mark.slow
 def test_several_sweeps_stand_in_one_frame_and_a_trial_counts_once(golden: Path, tmp_path: Path, make_spec) -> None:
     other = ResultStore(tmp_path / "other")
     add(other, make_spec(seed=9))
@@ -118,6 +119,7 @@ def test_several_sweeps_stand_in_one_frame_and_a_trial_counts_once(golden: Path,
     assert "golden, other" in repr(results)
 
 
+@pytest.mark.slow
 def test_a_table_shows_itself(golden: Path) -> None:
     table = load(golden).table("macro_f1")
     assert "| 45.87 ± 0.87" in str(table).replace("│", "|").replace("  ", "").replace("|45", "| 45")
@@ -130,6 +132,7 @@ def test_a_table_shows_itself(golden: Path) -> None:
     assert len(classes.spec.columns) == 3
 
 
+@pytest.mark.slow
 def test_all_settings_stand_in_a_table_of_their_own(golden: Path) -> None:
     shown = load(golden).settings("macro_f1")
     assert [row.label for row in shown.spec.rows] == [
@@ -140,6 +143,7 @@ def test_all_settings_stand_in_a_table_of_their_own(golden: Path) -> None:
     assert len(load(golden).table("macro_f1").spec.rows) == 2
 
 
+@pytest.mark.slow
 def test_curves_are_a_figure_of_no_window(golden: Path) -> None:
     results = load(golden)
     for figure in (results.curves("demo"), results.curves("demo", "macro_f1"), results.curves("demo", "train_loss")):

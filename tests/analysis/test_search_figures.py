@@ -209,6 +209,7 @@ def test_importance_finds_the_parameter_that_decides():
     assert "outside the space" in importances(a_study([0.9 - 0.01 * n for n in rates], space=low))
 
 
+@pytest.mark.slow
 def test_a_real_study_has_all_its_figures_once(tmp_path):
     store = ResultStore(tmp_path / "sweep")
     trials = []

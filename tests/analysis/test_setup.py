@@ -53,6 +53,7 @@ def test_the_data_are_said_in_numbers(store, make_spec):
     assert f"has accuracy {share:.2f} % and macro-F1" in told.text
 
 
+@pytest.mark.slow
 def test_how_many_cells_are_below_a_memoriser_of_train_is_said():
     root = ROOT / "docs" / "results" / "study-minilm"
     records, audits = read_sweeps([root]), audit(root)[0]

@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -30,6 +31,7 @@ def grids(draw):
     return Grid(head, tuple(draw(st.lists(st.tuples(*[cell] * width), min_size=1, max_size=4))))
 
 
+@pytest.mark.slow
 @given(grids())
 def test_a_table_shows_each_entry_and_fits_the_terminal(grid):
     lines = printed(grid)

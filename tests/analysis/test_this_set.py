@@ -211,6 +211,7 @@ def test_welch_is_scipys_antisymmetric_and_free_of_origin_and_unit(first, second
     assert moved.difference == pytest.approx(unit * comparison.difference, abs=1e-9)
 
 
+@pytest.mark.slow
 @some
 @given(*[st.lists(hits, min_size=3, max_size=6)] * 2, st.randoms(use_true_random=False))
 def test_permutation_is_every_split_counted_in_whole_numbers(a, b, random):
@@ -257,6 +258,7 @@ def test_rows_are_equivalent_where_the_90_percent_interval_lies_within_the_margi
     assert p == pytest.approx(welch(b, a).equivalence(margin))
 
 
+@pytest.mark.slow
 @some
 @given(st.lists(st.sampled_from([0.0, 0.3, 0.1 + 0.2, 1e-9, 1.0]), min_size=3, max_size=5), row)
 def test_no_number_is_ever_nan(degenerate, other):

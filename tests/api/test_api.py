@@ -71,6 +71,7 @@ def test_a_dataset_that_is_a_value_is_planned_by_its_content():
     assert list(plan.own_data) == ["mine-0123456789ab"]
 
 
+@pytest.mark.slow
 def test_one_trial_is_trained_here_and_written_only_where_a_folder_is_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spec = tk.plan(tk.Block(**TINY, methods=("lora",))).specs[0]
@@ -96,6 +97,7 @@ def test_one_trial_is_trained_here_and_written_only_where_a_folder_is_given(tmp_
     assert store.requests()[0]["display_names"]["methods"] == {"lora": "LoRA"}
 
 
+@pytest.mark.slow
 def test_a_trial_in_this_process_has_the_threads_of_pytorch(tmp_path):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -115,6 +117,7 @@ def test_what_was_recorded_is_loaded(tmp_path, make_spec):
     assert len(tk.load(tmp_path / "a").trials) == 0
 
 
+@pytest.mark.slow
 def test_a_trial_without_hyperparameters_takes_the_defaults_of_its_method(tmp_path):
     spec = tk.TrialSpec(
         model="tiny-bert", dataset="demo", method="lora", seed=1, learning_rate=1e-3, train_limit=48, epochs=1

@@ -18,6 +18,7 @@ ROWS = pd.DataFrame(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "metric", "caption"),
     [

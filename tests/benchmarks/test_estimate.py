@@ -14,6 +14,7 @@ def test_a_trial_that_fails_gives_no_row():
         measure(estimate.spec_of("tiny-bert", "demo", "lora", max_length=4), "tiny-bertt")
 
 
+@pytest.mark.slow
 def test_rows_and_factors(monkeypatch):
     monkeypatch.setattr(estimate, "measure", lambda spec, model: Measured(2.0, 2**30, 2**29))
     monkeypatch.setattr(estimate.machine, "cpu_flops_per_second", lambda: 1e11)

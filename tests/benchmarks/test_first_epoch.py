@@ -33,6 +33,7 @@ def test_a_driver_counts_with_what_it_has_started():
     assert ("Ray", 0.0) in found
 
 
+@pytest.mark.slow
 def test_a_command_that_ends_before_its_first_epoch_gives_no_figure(monkeypatch):
     monkeypatch.setattr(first_epoch, "SWEEP", ("--models", "bertt"))
     with pytest.raises(RuntimeError, match="ended with 2 before its first epoch"):

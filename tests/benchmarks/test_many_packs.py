@@ -36,6 +36,7 @@ def test_time_of_a_pack_counts_once_and_the_rest_is_beside_training():
     assert two["seconds beside training, a trial"] == pytest.approx((2 * (pack + 20) - pack) / 2)
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_gives_no_figure(tmp_path):
     with pytest.raises(RuntimeError, match=r"ended with 2: .*bertt"):
         watch(["run", "--models", "bertt", "--storage", str(tmp_path)], tmp_path / "packs")

@@ -39,6 +39,7 @@ def test_the_choice_never_gets_worse_on_the_searched_seed():
         assert scores == sorted(scores)
 
 
+@pytest.mark.slow
 def test_a_replay_is_its_seed():
     assert replay_tpe(curves(), seed=3).spent == replay_tpe(curves(), seed=3).spent
     assert replay_random(curves(), seed=3).chosen != replay_random(curves(), seed=4).chosen

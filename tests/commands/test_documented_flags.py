@@ -38,6 +38,7 @@ def test_there_are_commands_of_each_kind():
     assert {one.values[0].words[0] for one in OURS if one.values[0].program == "tunekit"} == set(COMMANDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", OURS)
 def test_a_documented_command_is_one(one):
     assert accepted(one)

@@ -85,6 +85,7 @@ def test_a_cache_that_can_not_be_written_is_one_line(grid, monkeypatch):
     assert "set TUNEKIT_CACHE_DIR" in err
 
 
+@pytest.mark.slow
 def test_days_of_work_need_a_yes(grid, monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "has_accelerator", lambda: False)
     monkeypatch.setattr(machine, "cpu_flops_per_second", lambda: 1e11)
@@ -117,6 +118,7 @@ def test_a_dry_run_prints_the_plan_fetches_and_writes_nothing(grid, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_states_and_says_why_trials_are_stale(grid, tmp_path):
     from tests.support.trials import fingerprint
 

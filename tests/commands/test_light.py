@@ -60,6 +60,7 @@ def found_by(*commands: Sequence[object], run: str = RUN) -> Iterator[tuple[int,
         yield code, set(loaded), out
 
 
+@pytest.mark.slow
 def test_help_loads_nothing_heavy():
     commands = [["--help"], *([name, "--help"] for name in COMMANDS)]
     for words, (code, loaded, out) in zip(commands, found_by(*commands), strict=True):
@@ -100,6 +101,7 @@ def test_a_dry_run_over_a_folder_of_a_model_loads_nothing_heavy(tmp_path):
     assert not loaded & set(HEAVY)
 
 
+@pytest.mark.slow
 def test_import_tunekit_loads_nothing_heavy():
     code = "import sys, tunekit; assert tunekit.Block and tunekit.plan; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -115,6 +117,7 @@ def test_the_driver_of_a_grid_or_search_loads_no_torch_with_the_runner():
     assert not loaded & {"torch", "transformers", "sklearn", "scipy"}
 
 
+@pytest.mark.slow
 def test_ray_can_start_before_ray_tune_is_loaded():
     code = "import sys, tunekit.runner.session; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -123,6 +126,7 @@ def test_ray_can_start_before_ray_tune_is_loaded():
     assert not loaded & {"ray.tune", "torch", "pandas"}
 
 
+@pytest.mark.slow
 def test_the_check_can_fail():
     run = RUN.replace("code = main(words)", "import scipy, pandas; code = 0")
     [(_, loaded, _)] = found_by(["--help"], run=run)

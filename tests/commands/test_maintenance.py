@@ -51,6 +51,7 @@ def test_doctor_finds_a_sound_machine_sound_and_writes_nothing(said, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["grid.yaml"]
 
 
+@pytest.mark.slow
 def test_doctor_without_a_grid_looks_at_all_that_is_registered(said, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     _, lines, _ = said("doctor", "--storage", tmp_path)
@@ -114,12 +115,14 @@ def test_doctor_names_what_is_wrong_and_exits_with_1(said, monkeypatch, tmp_path
     assert any(line.startswith("problem") and problem in line for line in lines), lines
 
 
+@pytest.mark.slow
 def test_doctor_refuses_a_storage_that_can_not_be_written(said):
     code, lines, _ = said("doctor", "--storage", "/proc/nowhere")
     assert code == 1
     assert any(line.startswith("problem  storage: /proc") and "--storage" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_verify_finds_all_as_stored_and_changes_nothing(said, sweep):
     before = {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file()}
     code, lines, _ = said("verify", sweep, "--fraction", "1")
@@ -129,6 +132,7 @@ def test_verify_finds_all_as_stored_and_changes_nothing(said, sweep):
     assert before == {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_verify_compares_a_released_store_in_the_epochs_that_it_holds(said, sweep, tmp_path):
     assert said("release", sweep, "--to", tmp_path / "released")[0] == 0
     code, lines, _ = said("verify", tmp_path / "released", "--fraction", "1")
@@ -184,6 +188,7 @@ def test_verify_names_what_differs(said, sweep, change):
     assert expected in lines[0]
 
 
+@pytest.mark.slow
 def test_verify_tolerates_last_digits_of_another_machine_only(said, sweep):
     change_loss(sweep)
     path = lora(sweep) / "summary.json"

@@ -9,6 +9,7 @@ from tunekit.commands.more_seeds import DETECTABLE, MORE_SEEDS, more_seeds
 from tunekit.store.result_store import ResultStore
 
 
+@pytest.mark.slow
 def test_the_table_is_what_the_analysis_computes():
     counts = range(MORE_SEEDS - len(DETECTABLE) + 1, MORE_SEEDS + 1)
     assert counts[0] == 3

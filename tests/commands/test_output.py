@@ -47,6 +47,7 @@ def test_status_as_json_has_a_trial_an_object(sweep, capsys):
     assert content["trials"][0]["planned_epochs"] == 2
 
 
+@pytest.mark.slow
 def test_a_dry_run_as_json_has_the_plan_and_the_costs(capsys, tmp_path):
     words = ["run", "--preset", "demo", "--models", "tiny-bert", "--methods", "lora", "--storage", str(tmp_path)]
     assert main([*words, "--dry-run", "--format", "json"]) == 0
@@ -91,6 +92,7 @@ def test_memory_and_published_as_json(capsys, tmp_path):
     assert len(json.loads(capsys.readouterr().out)["tables"]) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--help"], ["status"]], ids=" ".join)
 def test_a_reader_that_has_left_ends_a_command_without_a_message(words, sweep):
     command = [sys.executable, "-m", "tunekit", *words, *([str(sweep.root)] if words == ["status"] else [])]

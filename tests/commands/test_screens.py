@@ -223,6 +223,7 @@ def test_a_table_wider_than_the_terminal_goes_on_below(wide, code, names):
             assert len(heads) > len(columns) // len(names), "no table was wide enough to go on below"
 
 
+@pytest.mark.slow
 def test_a_long_name_of_a_cell_goes_on_below(tmp_path):
     store = ResultStore(tmp_path / "long")
     ask(
@@ -237,6 +238,7 @@ def test_a_long_name_of_a_cell_goes_on_below(tmp_path):
     assert "learning_rate 9.56998e-4" in "".join(shown)
 
 
+@pytest.mark.slow
 def test_in_a_pipe_a_wide_table_is_one(wide, capsys):
     main(["status", str(wide.root)])
     [head] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("┃")]
@@ -302,6 +304,7 @@ def test_a_call_of_the_api_counts_its_own_seconds(monkeypatch):
     assert CLOCK.seconds() == 2.5
 
 
+@pytest.mark.slow
 def test_keep_models_on_finished_trials_says_that_it_changes_nothing(capsys, tmp_path):
     words = ["run", "--models", "tiny-bert", "--datasets", "demo", "--methods", "full", "--seeds", "1", "--epochs", "1"]
 
@@ -319,6 +322,7 @@ def test_keep_models_on_finished_trials_says_that_it_changes_nothing(capsys, tmp
     assert "changes nothing" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("address", "says"),
     [

@@ -92,6 +92,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(search, arguments, message, tmp
     assert message in err
 
 
+@pytest.mark.slow
 def test_what_can_not_be_reached_or_read_is_refused_before_ray(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("tunekit.commands.searching.prepare", lambda *rest, **more: pytest.fail("work was begun"))
 
@@ -111,6 +112,7 @@ def test_what_can_not_be_reached_or_read_is_refused_before_ray(monkeypatch, caps
     assert "search.json" in refused()
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_is_searched_and_writes_nothing(search, tmp_path):
     code, out, err = search("--dry-run", "--json")
     plan = json.loads(out)
@@ -201,6 +203,7 @@ def test_an_estimate_counts_the_epochs_that_asha_leaves_and_the_confirming_trial
     assert (len(found), {epochs for _, epochs in found}) == (2 * searched + confirmed, {9.0})
 
 
+@pytest.mark.slow
 def test_a_search_s_dry_run_says_how_long_it_takes(search, monkeypatch):
     monkeypatch.setattr(machine, "has_accelerator", lambda: False)
     monkeypatch.setattr(machine, "cpu_flops_per_second", lambda: 1e11)

@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ def all_pairs(rows):
     return set().union(*map(pairs_of, rows))
 
 
+@pytest.mark.slow
 @given(sizes, st.randoms(use_true_random=False))
 def test_every_pair_that_any_row_has_is_there_and_every_row_adds_one(sizes, random):
     rows = list(product(*([f"{factor}{value}" for value in range(size)] for factor, size in enumerate(sizes))))

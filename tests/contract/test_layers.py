@@ -103,6 +103,7 @@ def crowd_at_the_top(root: Path) -> list[str]:
     return names if len(names) > MOST_FILES_AT_THE_TOP else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_the_code_keeps_the_rule(rule, imports):
     assert RULES[rule](imports) == []
@@ -140,6 +141,7 @@ def test_a_package_that_no_layer_names_is_refused():
         upward([Import("tunekit.attic.box", "tunekit.errors")], LAYERS)
 
 
+@pytest.mark.slow
 def test_no_test_file_is_imported():
     assert imports_of_tests(read_imports(ROOT, ("tests",))) == []
     assert len(imports_of_tests([Import("tests.engine.test_run", "tests.engine.test_packs")])) == 1

@@ -37,6 +37,7 @@ def test_method_starts_where_the_pretrained_model_is(method, pretrained):
     np.testing.assert_allclose(first_logits(method), pretrained, atol=FAR.get(method, 1e-6), rtol=0)
 
 
+@pytest.mark.slow
 @every_method
 def test_same_spec_same_bits_and_other_seed_other_bits(method):
     losses = []

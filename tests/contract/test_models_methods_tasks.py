@@ -51,6 +51,7 @@ NO_FORMAT = ("prefix",)
 """Methods whose parameters no library's format holds, which ``tunekit export`` says in a line."""
 
 
+@pytest.mark.slow
 @every_combination(OFFLINE)
 def test_a_model_has_the_parameters_the_head_and_the_packs_that_are_told_before_it_is_built(model, method, task):
     """Numbers of parameters are those of the closed forms, and nothing is frozen that was never pretrained."""
@@ -82,6 +83,7 @@ def test_a_model_has_the_parameters_the_head_and_the_packs_that_are_told_before_
         assert (getattr(METHODS[method], "single", None) is None) == stackable
 
 
+@pytest.mark.slow
 @every_combination(OFFLINE, rare=LARGEST)
 def test_training_moves_all_that_is_trainable_and_no_bit_of_the_rest(model, method, task):
     """In float64: Compacter's factors begin with gradients near 1e-14, whose steps float32 may round away."""

@@ -212,6 +212,7 @@ def toy():
     DATASETS.remove("toy-demo")
 
 
+@pytest.mark.slow
 def test_the_engine_trains_and_scores_through_the_task_of_the_dataset(toy, tmp_path):
     assert task_of("toy-demo") is toy
     spec = specify(dataset="toy-demo", method="full", epochs=3, learning_rate=1e-3)

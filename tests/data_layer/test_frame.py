@@ -66,6 +66,7 @@ def test_unused_categories_and_numpy_scalars_are_no_trouble() -> None:
     assert make(FRAME.assign(label=np.arange(60) % 2 == 0)).label_names == ("False", "True")
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.permutations(range(60)), st.integers(0, 3))
 def test_the_index_means_nothing_and_the_frame_is_left_alone(index: list[int], repeated: int) -> None:
@@ -81,6 +82,7 @@ def test_the_index_means_nothing_and_the_frame_is_left_alone(index: list[int], r
 WORDS = st.text(st.characters(codec="utf-8"), max_size=12).filter(lambda text: not NOTHING_TO_READ.fullmatch(text))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(WORDS, min_size=30, max_size=40, unique=True), st.lists(st.integers(0, 2), min_size=40, max_size=40))
 def test_every_row_is_in_one_split_with_its_own_label(texts: list[str], numbers: list[int]) -> None:
@@ -209,6 +211,7 @@ def test_a_dataset_shows_itself_in_one_line():
     assert repr(load_dataset("demo")).endswith("classes")
 
 
+@pytest.mark.slow
 def test_all_bad_rows_are_refused_at_once_and_left_out_on_request() -> None:
     frame = FRAME.assign(part=["train"] * 40 + ["test"] * 19 + ["tset"])
     frame.loc[3, "text"] = " "

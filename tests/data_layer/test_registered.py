@@ -74,6 +74,7 @@ def test_agnews_7k6(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(zip(test["text"], test["label"], strict=True)) == [rows[row] for row in order]
 
 
+@pytest.mark.slow
 def test_carving_the_real_corpus_keeps_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     data = limit_and_carve(real("agnews_7k6", monkeypatch), train_limit=400, val_fraction=0.1, data_seed=0)
     assert {split: len(frame) for split, frame in data.splits.items()} == {"train": 400, "val": 684, "test": 760}
@@ -164,6 +165,7 @@ def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
         load_dataset("agnews")
 
 
+@pytest.mark.slow
 def test_full_corpus_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
@@ -183,6 +185,7 @@ def test_unknown_name() -> None:
         load_dataset("restaurants")
 
 
+@pytest.mark.slow
 def test_import_is_light() -> None:
     heavy = "torch ray transformers datasets"
     script = f"import sys, tunekit.data; sys.exit(' '.join(set('{heavy}'.split()) & set(sys.modules)) or 0)"

@@ -24,6 +24,7 @@ def dataset(num_rows: int = 200) -> TextDataset:
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(ROWS, st.integers(0, 3))
 def test_no_text_or_group_stands_in_two_parts(rows: list[tuple[int, int, int]], seed: int) -> None:
@@ -49,6 +50,7 @@ def test_one_aspect_in_two_sentences_is_not_one_text() -> None:
     assert tied_rows(frame) == [[0], [1]]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(2, 150), st.integers(0, 3))
 def test_samples_are_stratified_and_nested(size: int, seed: int) -> None:
@@ -112,6 +114,7 @@ def test_item_ids_number_equal_rows() -> None:
     assert list(again) == [ids[0], ids[2]], "an id depends on the item, not on its row"
 
 
+@pytest.mark.slow
 @given(st.integers(0, 199))
 def test_content_hash_sees_every_label(row: int) -> None:
     data = dataset()

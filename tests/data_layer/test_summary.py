@@ -29,6 +29,7 @@ def given_splits(train: list, val: list, test: list):
     return dataset(frame, text="text", label="label", split="part")
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(ROWS, ROWS, ROWS)
 def test_counts_are_those_of_counting_by_hand(train: list, val: list, test: list) -> None:
@@ -107,6 +108,7 @@ def write_case(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_what_was_understood(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine").mkdir()
     words = ["run", "--models", "tiny-bert", "--methods", "full", "--seeds", "1", "--epochs", "1", "--dry-run"]

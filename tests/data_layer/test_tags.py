@@ -67,6 +67,7 @@ def test_entities_of_tags(tags, expected):
     assert list(entities(tags.split(" "))) == [Entity(*one) for one in expected]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(st.lists(st.lists(st.tuples(*[st.sampled_from(TAGS)] * 2), min_size=1, max_size=9), min_size=1, max_size=5))
 def test_entities_and_their_scores_are_those_of_seqeval(texts):

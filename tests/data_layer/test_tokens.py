@@ -75,6 +75,7 @@ def test_subsets_are_the_sequences_asked_for(tokenizer, tmp_path):
     assert sequences(split.subset(indices)) == [sequences(split)[i] for i in indices]
 
 
+@pytest.mark.slow
 def test_of_two_processes_at_once_one_prepares_each_split(tmp_path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.map(tokenise_texts, [tmp_path, tmp_path])

@@ -116,6 +116,7 @@ def commands():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "words"), commands(), ids=lambda value: value if isinstance(value, str) else None)
 def test_every_entrypoint_parses(file, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

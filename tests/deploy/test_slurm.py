@@ -74,6 +74,7 @@ def test_the_slurm_job_starts_head_and_workers_with_a_token_and_runs_the_sweep(s
         assert "--dashboard-agent-listen-port=0 --min-worker-port=0 --max-worker-port=0" in line
 
 
+@pytest.mark.slow
 def test_the_slurm_job_hands_on_sigterm_and_is_queued_again_on_75(slurm, tmp_path):
     sweep = tmp_path / "sweep.py"
     sweep.write_text(

@@ -43,7 +43,8 @@ def made(config, method, params, lengths, precision="fp32", dataset="demo"):
     return member, work
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize(("method", "params"), METHODS)
 @pytest.mark.parametrize("dataset", ["demo", "demo-tags"])
@@ -69,6 +70,7 @@ def test_real_widths_agree_and_a_step_is_not_under_predicted(width, method, data
     assert -0.03 <= found.peak / measured - 1 <= 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "rate"),
     usually([*zip(WIDE_METHODS, (0.1, 0.0, 0.1, 0.0), strict=True)], product(WIDE_METHODS, (0.1, 0.0))),

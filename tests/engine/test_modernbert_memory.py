@@ -44,6 +44,7 @@ def made(config, method, params, lengths, precision="fp32", dataset="demo"):
     return member, work
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pooling", "dataset"), HEADS)
 @pytest.mark.parametrize(("method", "params"), METHODS)
 def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(method, params, pooling, dataset):

@@ -31,6 +31,7 @@ def whole(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [1, 2])
 def test_a_trial_ends_where_its_best_score_has_not_risen_for_so_many_epochs(whole, patience, tmp_path):
     scores = [record.val_macro_f1 for record in whole.records]
@@ -50,6 +51,7 @@ def test_a_trial_ends_where_its_best_score_has_not_risen_for_so_many_epochs(whol
     assert again.status is Status.COMPLETED
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_killed_ends_at_the_same_epoch(whole, tmp_path):
     spec = replace(SPEC, patience=2)
     unbroken = begin(spec, tmp_path / "unbroken", "best")

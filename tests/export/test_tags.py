@@ -15,7 +15,7 @@ from tunekit.data.demo_tags import generate
 from tunekit.data.user import read_user_dataset
 from tunekit.store.result_store import ResultStore
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]  # a fixture trains a sweep
 
 
 def conll(texts, labels):
@@ -52,7 +52,6 @@ def tagged(tmp_path_factory):
     return sweep, data, specs
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "method"),
     [

@@ -20,7 +20,7 @@ from tunekit.models.loading import resolve_model
 from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.store.result_store import ResultStore
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]  # a fixture trains a sweep
 
 
 def test_the_best_seed_on_validation_is_taken_and_test_is_not_looked_at(said, sweep, tmp_path):

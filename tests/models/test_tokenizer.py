@@ -149,6 +149,7 @@ def test_tokens_are_those_of_the_class_that_the_folder_names(kind, folders, tmp_
     assert any(seen)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(list(KINDS)), options=st.lists(st.sampled_from(OPTIONS), max_size=3), data=st.data(),

@@ -157,6 +157,7 @@ def test_fewer_embeddings_than_tokens_are_refused_with_both_numbers(model_type, 
     assert checked_model(resolve_model(str(large)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", TYPES)
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
@@ -274,6 +275,7 @@ def test_token_types_of_pairs_without_an_embedding_are_known(tmp_path):
     assert checked_model(resolve_model(str(roberta))).type_ids is None
 
 
+@pytest.mark.slow
 def test_the_checks_load_neither_torch_nor_transformers(folder):
     code = (
         "import sys; from tunekit.models.loading import checked_model, resolve_model\n"

@@ -158,6 +158,7 @@ def test_bad_yaml_gets_one_line_with_the_file(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     st.recursive(

@@ -1,5 +1,6 @@
 """A plan shows every setting of a trial that is not at its default, and shows each once."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +52,7 @@ def sweeps(draw):
     return made
 
 
+@pytest.mark.slow
 @given(sweeps())
 def test_every_changed_setting_is_shown_once(specs):
     names, lines = cell_names(specs), changed_settings(specs)

@@ -123,7 +123,7 @@ def test_the_probe_is_the_best_of_several_by_the_thread_s_own_time(monkeypatch):
     clock = iter([0.0, 0.01, 0.04, *([0.0, 0.05] * 20)])
     monkeypatch.setattr(machine.time, "thread_time", lambda: next(clock))
     # The first probe multiplies once in 0.04 s of its thread, each other one not at all in 0.05 s.
-    assert machine.cpu_flops_per_second() == pytest.approx(2 * 512**3 / 0.04)
+    assert machine.cpu_flops_per_second.__wrapped__() == pytest.approx(2 * 512**3 / 0.04)
 
 
 def test_the_driver_lists_the_gpus(monkeypatch, tmp_path):

@@ -71,6 +71,7 @@ def trains(model, target):
     return any("lora_" in name for name, _ in model.named_parameters())
 
 
+@pytest.mark.slow
 @every_tiny
 def test_the_plan_takes_the_targets_that_the_library_takes(model):
     names = {name for path in _modules(FAMILIES[MODELS[model].shape.model_type], config(model)) for name in (
@@ -88,6 +89,7 @@ def test_the_plan_takes_the_targets_that_the_library_takes(model):
         assert fits == trains(built(model), target), target
 
 
+@pytest.mark.slow
 @given(
     names=st.lists(
         st.sampled_from(["query", "key", "value", "dense", "attention.self.query"]), min_size=1, unique=True
@@ -264,6 +266,7 @@ def test_a_setting_for_a_method_that_is_not_in_the_block_is_refused():
     assert (left.learning_rate, left.method_params) == ({}, {})
 
 
+@pytest.mark.slow
 def test_a_refusal_loads_no_torch_and_ends_with_2():
     code = "import sys; from tunekit.commands.command_line import main; code = main(sys.argv[1:]);"
     code += "assert not {'torch', 'transformers', 'ray', 'peft'} & set(sys.modules); sys.exit(code)"

@@ -39,6 +39,7 @@ def stamp(root):
     return subprocess.run([sys.executable, "-m", "tunekit", "stamp"], cwd=root, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_stamped_copy_names_its_commit_until_it_is_edited(checkout, tmp_path):
     commit = git(checkout, "rev-parse", "HEAD")
     run = stamp(checkout)
@@ -65,6 +66,7 @@ def test_a_stamped_copy_names_its_commit_until_it_is_edited(checkout, tmp_path):
     assert "neither .git nor a stamp" in seen(copy)[1]
 
 
+@pytest.mark.slow
 def test_a_changed_checkout_is_stamped_as_changed(checkout, tmp_path):
     changed = tmp_path / "changed"
     shutil.copytree(checkout, changed)

@@ -15,6 +15,7 @@ from tunekit.storage.lease import Superseded, acquire
 from tunekit.storage.paths import location
 
 
+@pytest.mark.slow
 def test_sqlite_keeps_a_study_too(tmp_path):
     url = f"sqlite:///{tmp_path}/studies.db"
     plan = plan_for(trials=3)

@@ -32,6 +32,7 @@ def written(tmp_path_factory):
     return folder / "out"
 
 
+@pytest.mark.slow
 def test_no_cell_of_a_csv_is_a_formula(written):
     tables = list(written.rglob("*.csv"))
     assert tables

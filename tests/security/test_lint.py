@@ -38,6 +38,7 @@ def unsafe(source: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_module_is_unsafe():
     files = [path for folder in (*PACKAGES, ".ci") for path in (ROOT / folder).rglob("*.py")]
     assert len(files) > 100

@@ -33,6 +33,7 @@ os._exit(9)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_drivers_lease_is_taken_over_at_once(place):
     subprocess.run([sys.executable, "-c", KILLED, str(place)], check=False)
     lease = acquire(place)

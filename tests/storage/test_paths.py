@@ -82,6 +82,7 @@ def test_what_lies_there_is_asked_as_of_a_folder(bucket):
         assert list(missing.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_place_is_written_copied_and_removed_as_a_folder(bucket, tmp_path):
     place = location(f"{bucket}/x")
     content = os.urandom(40_000_000)  # it goes in parts
@@ -288,6 +289,7 @@ def test_a_server_that_is_not_there_is_one_line(place, monkeypatch, uncached):
     assert "127.0.0.1:1 can't be reached" in refused(f"{place}endpoint_override=127.0.0.1:1&scheme=http")
 
 
+@pytest.mark.slow
 def test_a_bucket_that_can_only_be_read_is_refused_before_work(guarded, bucket, monkeypatch):
     for name, value in guarded("ListBucket", "GetObject").items():
         monkeypatch.setenv(name, value)
@@ -296,6 +298,7 @@ def test_a_bucket_that_can_only_be_read_is_refused_before_work(guarded, bucket, 
     assert (found["storage"].ok, found["disk"].ok) == (False, True)
 
 
+@pytest.mark.slow
 def test_planning_asks_a_server_little(bucket, s3, make_spec):
     store = ResultStore(location(f"{bucket}/sweep"))
     specs = [make_spec(seed=seed) for seed in range(12)]
@@ -312,6 +315,7 @@ def test_planning_asks_a_server_little(bucket, s3, make_spec):
     assert len(asked) - len(lists) == 6 * 3, "three records of each stored trial"
 
 
+@pytest.mark.slow
 def test_a_trial_on_a_server_goes_on_with_the_bits_of_one_on_disk(bucket, s3, tmp_path, monkeypatch):
     monkeypatch.setattr("tunekit.engine.run.CHECKPOINT_SPACING", 0)
     spec = specify(epochs=4)

@@ -36,6 +36,7 @@ def test_a_trial_runs_once_its_driver_has_touched_it(store, make_spec):
     lease.release()
 
 
+@pytest.mark.slow
 def test_kept_weights_are_exported_and_collected(store, tmp_path, said):
     spec = SPECS["lora"][0]
     runs = [begin(spec, place, "last") for place in (store.root, tmp_path / "disk")]

@@ -31,6 +31,7 @@ def store(tmp_path, make_spec):
     return store
 
 
+@pytest.mark.slow
 def test_cached_frames_equal_fresh_ones_after_any_edits(store, make_spec, tmp_path):
     cache, rng = tmp_path / "cache", random.Random(0)
     edits = {
@@ -80,6 +81,7 @@ def test_a_torn_or_earlier_cache_is_made_anew(store, make_spec, tmp_path, conten
     assert len(same(store, cache).trials) == 4
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_cache_with_any_other_byte_is_not_read(store, tmp_path_factory, data):

@@ -115,6 +115,7 @@ def _finish(store, spec, page) -> None:
     write_page(ProgressReader(store.root).read(), page)
 
 
+@pytest.mark.slow
 def test_watching_ends_with_the_driver(sweep, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tunekit.commands.status.REFRESH_SECONDS", 0.1)
     lease = acquire(sweep.root)

@@ -46,6 +46,7 @@ def test_the_copy_holds_the_records_and_nothing_else(released):
     assert said[-1] == f"{len(list(ResultStore(target).folders()))} trials in {target}, {size / 1e6:.1f} MB"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("select", ["last", "best-val", "best-test"])
 def test_tables_of_the_copy_are_those_of_the_sweep(released, select):
     root, target, _ = released

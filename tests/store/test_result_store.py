@@ -46,6 +46,7 @@ def test_states_of_a_plan(store, make_spec):
     assert [len(plan.pending(retry_failed=retry)) for retry in (False, True)] == [2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["model", "data", "code", "trainer"])
 def test_other_fingerprints_are_stale_kept_and_never_mixed(store, make_spec, part):
     spec = make_spec()
@@ -62,6 +63,7 @@ def test_other_fingerprints_are_stale_kept_and_never_mixed(store, make_spec, par
     assert [trial.epochs for trial, _ in plan.stale] == [[record(1)]]
 
 
+@pytest.mark.slow
 def test_going_back_to_earlier_code_finds_its_own_trial_again(store, make_spec):
     spec, other = make_spec(), replace(FINGERPRINT, code="other")
     store.write_summary(store.open_trial(spec, FINGERPRINT), summary())

@@ -1,6 +1,7 @@
 """Scores of counts are scikit-learn's, to the last bit: records of before and after scikit-learn was left agree."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -12,6 +13,7 @@ from tunekit.tasks.label_counts import counts_of_label_sets, f1_of, macro_f1, mi
 LABELS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=200)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(LABELS)
 def test_one_label_an_item(pairs):
@@ -24,6 +26,7 @@ def test_one_label_an_item(pairs):
     }
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(arrays.arrays(np.int8, st.tuples(st.just(2), st.integers(1, 40), st.integers(1, 6)), elements=st.integers(0, 1)))
 def test_several_labels_an_item(pair):

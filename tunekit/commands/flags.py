@@ -160,6 +160,7 @@ def _arguments(info: StructTypeInfo) -> StructConstructorSpec | None:
     return StructConstructorSpec(make, tuple(found))
 
 
+@functools.cache
 def _help_texts(source: Any) -> dict[str, str]:
     """Return the help of each flag, from a function's Args or from the docstrings of a dataclass's fields."""
     if not is_dataclass(source):

@@ -1,5 +1,6 @@
 """The hardware of this machine: processor cores, their speed, and its GPUs. Imports no torch."""
 
+import functools
 import os
 import time
 from dataclasses import dataclass
@@ -48,10 +49,11 @@ def gpus() -> list[Gpu]:
     return [Gpu(name.strip(), int(memory) * 2**20) for name, _, memory in rows if memory.strip().isdigit()]
 
 
+@functools.cache
 def cpu_flops_per_second() -> float:
     """Return the operations a second of a float32 matrix product on one core, by the processor time of its thread.
 
-    It is the best of some short probes. Time in which other processes have the core does not count, so that a busy
+    It is the best of some short probes, which a process makes once. Time in which other processes have the core does not count, so that a busy
     machine gives the rate that it has when it is idle. The probe has one thread: on a busy machine several threads
     would wait for each other, and waiting takes processor time.
     """
