@@ -18,8 +18,15 @@ def stream_seed(seed: int, *names: str | int) -> int:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global CPU generator within the context, and restore it after, for libraries that take none."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed torch's global generators within the context, and restore them after, for libraries that take none.
+
+    They are the generator of the CPU, and that of ``device`` where it is a GPU.
+    """
+    gpus = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        # torch.manual_seed would take milliseconds: for each kind of device that is not here it formats the stack.
+        torch.default_generator.manual_seed(seed)
+        if gpus:
+            torch.cuda.manual_seed_all(seed)
         yield

@@ -247,8 +247,8 @@ def varies(sample: Sample) -> bool:
 
 
 def t_interval(centre: float, error: float, df: float, level: float) -> Interval:
-    """Return Student's t interval of confidence ``level`` around ``centre``, whose standard error is ``error``."""
-    from scipy import stats
+    """Return Student's t interval of confidence ``level`` around ``centre``, whose standard error is ``error`` > 0."""
+    from scipy.special import stdtrit  # the quantile of scipy.stats.t, which takes a hundred times as long
 
-    low, high = stats.t.interval(level, df, loc=centre, scale=error)
+    low, high = centre + error * stdtrit(df, ((1 - level) / 2, (1 + level) / 2))
     return Interval(float(low), float(high), level)

@@ -148,7 +148,8 @@ def _arguments(info: StructTypeInfo) -> StructConstructorSpec | None:
         defaults = {item.name: item.default for item in fields(source)}
     else:
         defaults = {one.name: one.default for one in inspect.signature(source).parameters.values()}
-    hints, texts = get_type_hints(source, include_extras=True), _help_texts(source)
+    make: Callable[..., Any] = info.type
+    hints, texts = get_type_hints(source, include_extras=True), _help_texts(make)
     found = []
     for name, default in defaults.items():
         missing = default in (MISSING, inspect.Parameter.empty)
@@ -156,7 +157,6 @@ def _arguments(info: StructTypeInfo) -> StructConstructorSpec | None:
         hint = tyro.conf.arg(help_behavior_hint=_hint(None if missing else default, text))
         kind: Any = Annotated[hints[name], hint]
         found.append(StructFieldSpec(name, kind, tyro.MISSING if missing else default, text))
-    make: Callable[..., Any] = info.type
     return StructConstructorSpec(make, tuple(found))
 
 

@@ -8,7 +8,6 @@ from tunekit.commands.output import Say
 from tunekit.data.base import TextDataset
 from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.data.summary import summarise
-from tunekit.data.tokens import check_cache
 from tunekit.memory import NoClosedForm
 from tunekit.memory.trial import together_bytes, trial_peak
 from tunekit.models.catalog import MODELS
@@ -42,8 +41,6 @@ def prepare(
     machine has a GPU, or where memory may be short: what comes with tunekit has been tested. Raises UserError on data,
     models and devices that can't be used.
     """
-    # Otherwise every trial would fail on a cache that can't be written.
-    check_cache()
     data = _put_data(sweep, pending, store, say)
     _fetch_models(sweep, pending, say)
     resources = resources_of(options)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tunekit.commands.checks import check_storage
+from tunekit.commands.checks import check_places
 from tunekit.commands.output import Say
 from tunekit.commands.preparing import prepare
 from tunekit.errors import UserError
@@ -42,7 +42,7 @@ def run_sweep(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: Run
         return plan
     specs = [trial.spec for trial in pending]
     at_a_time = options.max_concurrent or machine.cores()
-    check_storage(store.root, disk_bytes(specs, shapes_of(sweep), at_a_time, options.kept))
+    check_places(store.root, disk_bytes(specs, shapes_of(sweep), at_a_time, options.kept))
     with start_ray(options, len(pending)) as ray_start:
         resources = prepare(sweep, pending, store, options, say, num_trials=len(pending))
         lease = acquire_lease(store, say)

@@ -161,8 +161,9 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+@cache
 def quiet_libraries() -> None:
-    """Silence expected messages of transformers: that heads are new, and progress bars of loading."""
+    """Silence expected messages of transformers, once a process: that heads are new, and progress bars of loading."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

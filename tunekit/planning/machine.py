@@ -53,9 +53,9 @@ def gpus() -> list[Gpu]:
 def cpu_flops_per_second() -> float:
     """Return the operations a second of a float32 matrix product on one core, by the processor time of its thread.
 
-    It is the best of some short probes, which a process makes once. Time in which other processes have the core does not count, so that a busy
-    machine gives the rate that it has when it is idle. The probe has one thread: on a busy machine several threads
-    would wait for each other, and waiting takes processor time.
+    It is the best of some short probes, which a process makes once. Time in which other processes have the core does
+    not count, so that a busy machine gives the rate that it has when it is idle. The probe has one thread: on a busy
+    machine several threads would wait for each other, and waiting takes processor time.
     """
     import numpy as np
     from threadpoolctl import threadpool_limits

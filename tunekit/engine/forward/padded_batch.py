@@ -5,8 +5,7 @@ and returns logits (B, C). Dropout then draws from torch's global generator. ``s
 the trial's seed, for each part of each step.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.models.families import FAMILIES
-from tunekit.seeding import stream_seed
+from tunekit.seeding import seeded, stream_seed
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,10 @@ def padded_logits(model: PreTrainedModel, batch: PaddedBatch, *, of_words: bool 
     return logits[batch.attention_mask.bool()] if of_words else logits
 
 
-@contextmanager
-def seeded_dropout(seed: int, device: torch.device, *names: int) -> Iterator[None]:
+def seeded_dropout(seed: int, device: torch.device, *names: int) -> AbstractContextManager[None]:
     """Return a context in which dropout on ``device`` draws from the random stream of ``seed`` and ``names``.
 
     ``seed`` is the trial's seed. ``names`` are the number of the step and the number of the part of the step's batch.
     The states of torch's generators are restored at the end.
     """
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(stream_seed(seed, "dropout", *names))
-        yield
+    return seeded(stream_seed(seed, "dropout", *names), device)
