@@ -24,7 +24,7 @@ test: $(TRITON_STAMP)
 test-fast: $(TRITON_STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not faults and not gpu and not contracts and not ray and not model and not slow"
 
-# Every model with every method on every task, of which `make test` takes combinations that show every pair, and the
+# Every model with every method on every task, of which `make test` takes some that show every pair or value, and the
 # cases of other tests that pass through the same code as a case that `make test` takes.
 contracts: $(TRITON_STAMP)
 	$(BIN)/python -m pytest -m contracts --ignore tests/contract

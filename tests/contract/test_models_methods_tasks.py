@@ -1,7 +1,7 @@
 """What must hold for every model that is here without a network, with every method, on every task.
 
-``make test`` runs combinations that show every pair, ``make contracts`` all. What can't work together is refused in one
-line, which is the plan's and the engine's.
+``make test`` runs combinations that show every pair or value, ``make contracts`` all. What can't work together is
+refused in one line, which is the plan's and the engine's.
 """
 
 import shutil
@@ -132,7 +132,7 @@ def exported_from(folder, spec, *, merged=False):
 
 
 @pytest.mark.slow
-@every_combination(OFFLINE, rare=[*LARGEST, *ALIKE])
+@every_combination(OFFLINE, rare=[*LARGEST, *ALIKE], strength=1)  # whole trials: a second each
 def test_a_trial_is_resumed_with_equal_bits_and_exported_with_equal_predictions(model, method, task, tmp_path):
     spec = spec_of(model, method, task)
     whole = begin(spec, tmp_path / "whole", keep="last")

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from tests.support.combinations import pairwise, usually
+from tests.support.combinations import covering, usually
 from tests.support.configs import METHODS, SMALL, TYPES, config_of
 from tests.support.trials import specify
 from tunekit.engine.memory_probe import (
@@ -59,7 +59,7 @@ def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, par
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("width", "method", "dataset"), usually(pairwise(WIDE_CASES), WIDE_CASES))
+@pytest.mark.parametrize(("width", "method", "dataset"), usually(covering(WIDE_CASES), WIDE_CASES))
 def test_real_widths_agree_and_a_step_is_not_under_predicted(width, method, dataset):
     shape, rate = WIDTHS[width]
     wide, lengths = {**shape, "num_hidden_layers": 4}, (40, 31, 24, 24, 20, 9, 9, 8)

@@ -1,6 +1,6 @@
-"""Few combinations of several factors' values that show every pair of values together: a pairwise covering array.
+"""Few combinations of several factors' values that show every value, or every pair of values together: covering arrays.
 
-An error that needs two factors to meet is found by such combinations as by all of them (Kuhn, Wallace and Gallo, 2004).
+An error that needs two factors to meet is found by all pairs as by all combinations (Kuhn, Wallace and Gallo, 2004).
 """
 
 from collections.abc import Collection, Iterable
@@ -12,18 +12,18 @@ import pytest
 Row = tuple[str, ...]
 
 
-def pairs_of(row: Row) -> set[tuple[int, str, int, str]]:
-    """The pairs of values in ``row``, each with the places of its two factors."""
-    return {(i, row[i], j, row[j]) for i, j in combinations(range(len(row)), 2)}
+def parts_of(row: Row, strength: int) -> set[tuple[tuple[int, str], ...]]:
+    """The parts of ``row`` that have ``strength`` values, each value with the place of its factor."""
+    return set(combinations(enumerate(row), strength))
 
 
-def pairwise(rows: Iterable[Row]) -> list[Row]:
-    """Some of ``rows``, which show every pair of values that any of ``rows`` shows; the same ones each time.
+def covering(rows: Iterable[Row], strength: int = 2) -> list[Row]:
+    """Some of ``rows``, which show every part of ``strength`` values that any of ``rows`` shows.
 
-    The row with the most pairs that are not shown yet is taken next, the first of equals.
+    The row with the most parts that are not shown yet is taken next, the first of equals.
     """
-    left = {row: pairs_of(row) for row in rows}
-    missing = set[tuple[int, str, int, str]]().union(*left.values())
+    left = {row: parts_of(row, strength) for row in rows}
+    missing = set[tuple[tuple[int, str], ...]]().union(*left.values())
     found = []
     while missing:
         row = max(left, key=lambda one: len(left[one] & missing))

@@ -1,7 +1,7 @@
 """The combinations of model, method and task in which contracts are held: those that the plan does not refuse.
 
-A test takes the combinations that show every pair; the others have the mark ``contracts``, and ``make contracts`` runs
-them, too.
+A test takes the combinations that show every pair, or every value; the others have the mark ``contracts``, and
+``make contracts`` runs them, too.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from itertools import product
 
 import pytest
 
-from tests.support.combinations import Row, pairwise
+from tests.support.combinations import Row, covering
 from tests.support.trials import specify
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
@@ -63,13 +63,14 @@ def all_of(models: Sequence[str], methods: Sequence[str] = tuple(METHODS)) -> li
 
 
 def every_combination(
-    models: Sequence[str], methods: Sequence[str] = tuple(METHODS), rare: Sequence[str] = ()
+    models: Sequence[str], methods: Sequence[str] = tuple(METHODS), rare: Sequence[str] = (), strength: int = 2
 ) -> pytest.MarkDecorator:
-    """Give a test all combinations; those of the models ``rare`` run in ``make contracts`` alone.
+    """Give a test all combinations. ``make contracts`` alone runs those of the models ``rare``, and of the others those
+    that show no further part of ``strength`` values.
 
     Combinations of a model with pretrained weights have the mark ``model``.
     """
-    few = set(pairwise(all_of([model for model in models if model not in rare], methods)))
+    few = set(covering(all_of([model for model in models if model not in rare], methods), strength))
 
     def marks(row: Row) -> list[pytest.MarkDecorator]:
         real = [] if row[0] in SEEDED else [pytest.mark.model]

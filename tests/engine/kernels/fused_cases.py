@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from tests.support.combinations import pairwise, usually
+from tests.support.combinations import covering, usually
 from tests.support.device import device_pack
 from tests.support.packs import member_of, specs_of, train
 from tests.support.token_batches import dropout_of, real_tokens, sequences_of
@@ -69,7 +69,7 @@ ATTENTION = usually(
     [(*of, batch) for of, batch in zip(product(KERNELS, DROPPING, TOLERANCES), TURNS, strict=True)], ALL_ATTENTION
 )
 """Each kernel without and with dropout in each type, on the batches by turns: on each in one case without, one with."""
-ROWS = [(40, *flags, dtype) for *flags, dtype in pairwise(product(*[(False, True)] * 4, TOLERANCES))]
+ROWS = [(40, *flags, dtype) for *flags, dtype in covering(product(*[(False, True)] * 4, TOLERANCES))]
 ROWS += [(384, *[True] * 4, torch.float32), (384, *[False] * 4, torch.float64)]
 RESIDUAL_NORM = usually(
     ROWS, [(width, *flags, dtype) for width in (40, 384) for *flags, dtype in product(*[(False, True)] * 4, TOLERANCES)]
