@@ -40,7 +40,7 @@ SHARED_CLUSTER = (
 )
 """Files whose tests share the Ray of their process (the fixture ``cluster``). They run first, in this order.
 
-Long files come first. A file that has tests without a Ray, too, comes last: the Ray ends before such a test.
+Their tests without a Ray come after these, since the Ray ends before such a test.
 """
 
 needs_real_data = pytest.mark.skipif(
@@ -68,24 +68,32 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put tests that use the shared Ray first, then other tests that start Ray: they take the longest."""
+    """Put tests that use the shared Ray first."""
 
     def place(item: pytest.Item) -> int:
-        if uses_cluster(item):
-            file = item.nodeid.split("::")[0]
-            assert file in SHARED_CLUSTER, item.nodeid
-            return SHARED_CLUSTER.index(file)
-        return len(SHARED_CLUSTER) + (item.get_closest_marker("ray") is None)
+        if not uses_cluster(item):
+            return len(SHARED_CLUSTER)
+        file = item.nodeid.split("::")[0]
+        assert file in SHARED_CLUSTER, item.nodeid
+        return SHARED_CLUSTER.index(file)
 
     items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a whole file to a process of ``-n``, so that the tests of a file share what they set up."""
-    from xdist.scheduler import LoadFileScheduling
+    """Give a whole file to a process of ``-n``, so that the tests of a file share what they set up.
 
-    return LoadFileScheduling(config, log)
+    The files that share a Ray go to one process. They wait for Ray most of the time, and another process has the cores.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "the shared Ray" if file in SHARED_CLUSTER else file
+
+    return ByFile(config, log)
 
 
 @pytest.hookimpl(trylast=True)
@@ -148,7 +156,7 @@ def make_spec() -> Callable[..., TrialSpec]:
 
 @pytest.fixture(scope="session")
 def cluster() -> str:
-    """The address of a Ray of two cores, shared by those tests of ``SHARED_CLUSTER`` that this process runs."""
+    """The address of a Ray of two cores, which the tests of ``SHARED_CLUSTER`` share."""
     import ray
 
     # "local": another test process may have a cluster of its own at this moment, which Ray would join.
