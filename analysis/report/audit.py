@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -182,8 +183,19 @@ def _scores(gold: IntArray, predicted: IntArray, num_classes: int) -> tuple[floa
     return accuracy(gold, predicted, num_classes), METRICS["macro_f1"](gold, predicted, num_classes)
 
 
-def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[int, tuple[float, float]] | None:
-    """Return the number of test items whose text is not in train, and one trial's accuracy and macro-F1 on them.
+class CleanScores(NamedTuple):
+    """One trial's scores on the test items whose text is not in train."""
+
+    num_test: int
+    """The number of all test items."""
+    num_clean: int
+    """The number of test items whose text is not in train."""
+    scores: tuple[float, float] | None
+    """Accuracy and macro-F1 in [0, 1]; None where the text of every item is in train."""
+
+
+def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> CleanScores | None:
+    """Return one trial's scores on the test items whose text is not in train.
 
     Returns None where predictions or the dataset's copy are missing. Raises DamagedRecord where the two don't belong
     together.
@@ -204,7 +216,8 @@ def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[
         raise DamagedRecord(f"{folder / PREDICTIONS_FILE}: its test items are not those of {paths[0].name}")
     clean = ~test["text_sha256"].isin(set(rows.loc[rows["split"] == "train", "text_sha256"])).to_numpy()
     gold, predicted = frame["gold"].to_numpy()[clean], frame["predicted"].to_numpy()[clean]
-    return int(clean.sum()), _scores(gold, predicted, len(facts.label_names))
+    scores = _scores(gold, predicted, len(facts.label_names)) if len(gold) else None
+    return CleanScores(len(test), len(gold), scores)
 
 
 def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Section:

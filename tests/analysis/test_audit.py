@@ -1,5 +1,9 @@
 """The data audit: the real files' known defects, worked-out baselines, named damage."""
 
+import hashlib
+import json
+import re
+
 import pandas as pd
 import pytest
 
@@ -7,6 +11,8 @@ from analysis.report.audit import audit, audit_section, clean_scores
 from analysis.report.pages import markdown_sections
 from tests.conftest import needs_real_data
 from tests.support.records import FINGERPRINT
+from tests.support.stores import add
+from tunekit.__main__ import main
 from tunekit.data.base import make_dataset, make_frame
 from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.store.records import DamagedRecord
@@ -73,8 +79,33 @@ def trial(tmp_path, make_spec):
 
 def test_clean_scores_are_those_of_texts_that_are_not_in_train(trial):
     store, folder, accuracy, count = trial
-    found, scores = clean_scores(store.root, "demo", folder, 1)
-    assert (found, scores[0]) == (count, accuracy)
+    found = clean_scores(store.root, "demo", folder, 1)
+    assert (found.num_clean, found.scores[0]) == (count, accuracy)
+    assert found.num_test == 300
+
+
+@pytest.mark.parametrize(
+    ("num_known", "said"),
+    [
+        (0, ", none of whose texts is in train"),
+        (100, r"; accuracy 50\.00, macro-F1 \d\d\.\d\d on the 200 whose text is not in train"),
+        (300, ", the text of each of which is in train"),
+    ],
+)
+def test_the_command_names_the_items_of_each_score(num_known, said, trial, make_spec, capsys):
+    store, *_ = trial
+    add(store, make_spec())
+    (parquet,) = store.data_folder.glob("*.parquet")
+    rows = pd.read_parquet(parquet)
+    known = rows.index[rows["split"] == "test"][:num_known]
+    rows.loc[known, "text_sha256"] = rows.loc[rows["split"] == "train", "text_sha256"].iloc[0]
+    rows.to_parquet(parquet)
+    sidecar = parquet.with_suffix(".json")
+    digest = hashlib.sha256(parquet.read_bytes()).hexdigest()
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "parquet_sha256": digest}))
+    assert main(["audit", str(store.root)]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert re.search(rf": accuracy 50\.00, macro-F1 50\.00 on all 300 test items{said}$", line)
 
 
 def test_predictions_of_other_items_are_refused(trial):

@@ -1,7 +1,7 @@
 """The work of `tunekit report`, paper, audit, memory and import. The analysis is imported inside: it takes seconds."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from tunekit.planning.args import Format
 if TYPE_CHECKING:
     from analysis.report.document import Section
     from analysis.report.report import Choices, Report
+    from analysis.statistics.this_set import Sample
 
 
 def write_sweeps(sweeps: Sequence[str], out: Path, choices: "Choices", form: Format) -> None:
@@ -81,9 +82,21 @@ def print_audit(sweep: str, form: Format) -> None:
         return
     print_sections([audit_section(*audit(root))])
     for row in rows:
-        texts = [f"{_percent(row[f'full_{name}'])} -> {_percent(row[f'clean_{name}'])}" for name in _AUDITED]
-        about = f"{row['cell']}: all test items -> the {row['num_clean']} whose text is not in train"
-        result(f"{about}: accuracy {texts[0]}, macro-F1 {texts[1]}")
+        result(_audited(row))
+
+
+def _audited(row: Mapping[str, Any]) -> str:
+    """Return the line that ``tunekit audit`` prints of a row of ``_clean_rows``."""
+    full, clean = (
+        f"accuracy {_percent(row[f'{of}_accuracy'])}, macro-F1 {_percent(row[f'{of}_macro_f1'])}"
+        for of in ("full", "clean")
+    )
+    line = f"{row['cell']}: {full} on all {row['num_test']:,} test items"
+    if not row["num_clean"]:
+        return f"{line}, the text of each of which is in train"
+    if row["num_clean"] == row["num_test"]:
+        return f"{line}, none of whose texts is in train"
+    return f"{line}; {clean} on the {row['num_clean']:,} whose text is not in train"
 
 
 def print_sections(sections: "Sequence[Section]") -> None:
@@ -96,9 +109,6 @@ def print_sections(sections: "Sequence[Section]") -> None:
         else:
             show(part)
         paragraph("")
-
-
-_AUDITED = ("accuracy", "macro_f1")
 
 
 def _clean_rows(sweep: str) -> Iterator[dict[str, Any]]:
@@ -116,20 +126,23 @@ def _clean_rows(sweep: str) -> Iterator[dict[str, Any]]:
         known = [one for one in found if one is not None]
         if cell.split != "test" or not known:
             continue
-        clean = [Sample.of(values) for values in zip(*(scores for _, scores in known), strict=True)]
-        row: dict[str, Any] = {"cell": cell.title, "num_clean": known[0][0]}
-        for name, sample in zip(_AUDITED, clean, strict=True):
-            full = cell.sample(name)
-            row[f"full_{name}"] = None if full is None else {"mean": full.mean, "std": full.std, "n": full.n}
-            row[f"clean_{name}"] = {"mean": sample.mean, "std": sample.std, "n": sample.n}
+        row: dict[str, Any] = {"cell": cell.title, "num_test": known[0].num_test, "num_clean": known[0].num_clean}
+        for place, name in enumerate(("accuracy", "macro_f1")):
+            row[f"full_{name}"] = _values(cell.sample(name))
+            clean = [one.scores[place] for one in known if one.scores]
+            row[f"clean_{name}"] = _values(Sample.of(clean) if clean else None)
         yield row
+
+
+def _values(sample: "Sample | None") -> dict[str, Any] | None:
+    return None if sample is None else {"mean": sample.mean, "std": sample.std, "n": sample.n}
 
 
 def _percent(score: dict[str, Any] | None) -> str:
     from analysis.statistics.this_set import Sample
     from analysis.tables.table import percent
 
-    return "None" if score is None else percent(Sample(score["mean"], score["std"], score["n"]))
+    return "not known" if score is None else percent(Sample(score["mean"], score["std"], score["n"]))
 
 
 def show_memory(model: str, measured: Path | None, out: Path | None, form: Format) -> None:
