@@ -17,8 +17,9 @@ QUICK ?=
 demo: $(STAMP)
 	$(BIN)/tunekit run --preset demo
 
+# Three processes for two cores: one of them waits for Ray most of the time.
 test: $(TRITON_STAMP)
-	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder
 
 # The inner loop: the tests that need no Ray and no real model's weights, and take a fraction of a second each.
 test-fast: $(TRITON_STAMP)
