@@ -264,7 +264,8 @@ def _remarks(one: DatasetAudit) -> tuple[str, ...]:
         known, total = (int(one.counts[name]["test"]) for name in ("in train", "items"))
         right = f", {one.known_right} of them with that text's most frequent label" if one.baselines else ""
         share = f"{known:,} of {total:,} test items ({100 * known / total:.0f} %)"
-        lines.append(f"the texts of {share} are also in train{right}" if known else "no text of a test item is in train")
+        seen = f"the texts of {share} are also in train{right}"
+        lines.append(seen if known else "no text of a test item is in train")
     shared = ", ".join(f"{how_many(count, 'group')} in {a} and {b}" for (a, b), count in one.shared_groups.items())
     lines.append(f"groups that are in two splits: {shared or 'none'}")
     return tuple(lines)
