@@ -10,6 +10,7 @@ import torch
 from sklearn.metrics import average_precision_score, f1_score
 from torch.nn import functional as F
 
+from tests.support.combinations import usually
 from tests.support.device import device_pack
 from tests.support.packs import check_packs, member_of
 from tests.support.runs import finish, numbers
@@ -129,12 +130,13 @@ def test_sealed_test_is_scored_nowhere_and_resumed_trials_are_bit_identical(tmp_
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_packs_give_each_trial_its_own_numbers_by_the_steps_of_a_device(method):
+@pytest.mark.parametrize("make_pack", usually([device_pack], [Pack, device_pack]))
+def test_packs_give_each_trial_its_own_numbers(method, make_pack):
     specs = [
         spec_of(method=method, seed=seed, learning_rate=rate, batch_size=8, train_limit=44, epochs=2)
         for seed, rate in ((1, 1e-3), (2, 5e-3), (3, 2e-3))
     ]
-    check_packs(specs, device_pack)
+    check_packs(specs, make_pack)
 
 
 def test_memory_is_probed_with_targets_of_the_task():

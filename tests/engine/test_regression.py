@@ -11,6 +11,7 @@ from scipy import stats
 from sklearn.metrics import root_mean_squared_error
 from torch.nn import functional as F
 
+from tests.support.combinations import usually
 from tests.support.device import device_pack
 from tests.support.packs import check_packs, member_of
 from tests.support.runs import finish, numbers
@@ -153,10 +154,11 @@ def test_resumed_trials_are_bit_identical(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_packs_give_each_trial_its_own_numbers_by_the_steps_of_a_device(method):
+@pytest.mark.parametrize("make_pack", usually([device_pack], [Pack, device_pack]))
+def test_packs_give_each_trial_its_own_numbers(method, make_pack):
     specs = [spec_of(method=method, seed=seed, learning_rate=rate, batch_size=8, train_limit=44, epochs=2)
              for seed, rate in ((1, 1e-3), (2, 5e-3), (3, 2e-3))]  # fmt: skip
-    check_packs(specs, device_pack, moved=0.01)
+    check_packs(specs, make_pack, moved=0.01)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import torch
 from transformers import DataCollatorForTokenClassification
 
 from benchmarks.support.trial import without_dropout
+from tests.support.combinations import usually
 from tests.support.device import CalledGraphs, called, device_pack
 from tests.support.packs import check_packs, member_of, train
 from tests.support.runs import finish, numbers
@@ -90,12 +91,13 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_words():
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_packs_give_each_trial_its_own_numbers_by_the_steps_of_a_device(method):
+@pytest.mark.parametrize("make_pack", usually([device_pack], [Pack, device_pack]))
+def test_packs_give_each_trial_its_own_numbers(method, make_pack):
     specs = [
         spec_of(method=method, seed=seed, learning_rate=rate, batch_size=8, train_limit=44, epochs=2)
         for seed, rate in ((1, 1e-3), (2, 5e-3), (3, 2e-3))
     ]
-    check_packs(specs, device_pack)
+    check_packs(specs, make_pack)
 
 
 @pytest.mark.parametrize("make_pack", [Pack, device_pack])

@@ -16,7 +16,7 @@ from tests.conftest import SECRET
 from tests.support.records import FINGERPRINT, record, summary
 from tests.support.runs import finish, numbers
 from tests.support.trials import specify, start
-from tunekit.commands.checks import check_places, sweep_folder
+from tunekit.commands.checks import check_storage, sweep_folder
 from tunekit.commands.doctor import examine
 from tunekit.errors import UserError
 from tunekit.planning.plan import PlanState, make_plan
@@ -178,7 +178,7 @@ def _ask_who(s3, after: str) -> None:
 def refused(uri: str) -> str:
     """The one line that a command on this storage ends with."""
     with pytest.raises(UserError) as error:
-        check_places(sweep_folder(uri, "demo"), 0)
+        check_storage(sweep_folder(uri, "demo"), 0)
     assert "\n" not in str(error.value)
     assert SECRET not in str(error.value)
     return str(error.value)

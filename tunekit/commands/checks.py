@@ -132,14 +132,8 @@ def refuse_grid(root: Place) -> None:
         )
 
 
-def check_places(root: Place, needed: int) -> None:
-    """Raise UserError, before any work, where it would have no place to write to.
-
-    That is a cache or a storage that can't be written, or a storage with fewer than ``needed`` bytes free.
-    """
-    from tunekit.data.tokens import check_cache  # imports numpy
-
-    check_cache()  # every trial would fail on a cache that can't be written
+def check_storage(root: Place, needed: int) -> None:
+    """Raise UserError where the storage can't be written or has fewer than ``needed`` bytes free, before any work."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         check_writable(root)

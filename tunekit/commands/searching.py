@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from tunekit.commands.checks import check_places, resources_of
+from tunekit.commands.checks import check_storage, resources_of
 from tunekit.commands.console import SearchProgress
 from tunekit.commands.output import Say
 from tunekit.commands.preparing import prepare
@@ -43,7 +43,7 @@ def run_search(
     """
     specs = [trial.spec for trial in at_most(request, ended_trials(store))]
     at_a_time = options.max_concurrent or machine.cores()
-    check_places(store.root, disk_bytes(specs, shapes_of(request.sweep), at_a_time, options.kept))
+    check_storage(store.root, disk_bytes(specs, shapes_of(request.sweep), at_a_time, options.kept))
     lease = acquire_lease(store, say)
     try:
         return _run(request, store, options, lease, say)

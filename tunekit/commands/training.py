@@ -4,9 +4,10 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tunekit.commands.checks import check_places
+from tunekit.commands.checks import check_storage
 from tunekit.commands.output import Say
 from tunekit.commands.preparing import prepare
+from tunekit.data.tokens import check_cache
 from tunekit.errors import UserError
 from tunekit.planning import machine, plugins
 from tunekit.planning.disk import disk_bytes
@@ -42,7 +43,7 @@ def run_sweep(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: Run
         return plan
     specs = [trial.spec for trial in pending]
     at_a_time = options.max_concurrent or machine.cores()
-    check_places(store.root, disk_bytes(specs, shapes_of(sweep), at_a_time, options.kept))
+    check_storage(store.root, disk_bytes(specs, shapes_of(sweep), at_a_time, options.kept))
     with start_ray(options, len(pending)) as ray_start:
         resources = prepare(sweep, pending, store, options, say, num_trials=len(pending))
         lease = acquire_lease(store, say)
@@ -60,7 +61,11 @@ def run_sweep(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: Run
 
 
 def start_ray(options: RunOptions, num_trials: int) -> "RayStart":
-    """Return a context in which Ray starts, in the background, for a run of ``num_trials`` trials."""
+    """Return a context in which Ray starts, in the background, for a run of ``num_trials`` trials.
+
+    Raises UserError where this machine's cache can't be written, since every trial would fail.
+    """
+    check_cache()
     from tunekit.runner.session import RayStart  # imports ray without Ray Tune, which imports longer than the rest
 
     at_a_time = min(machine.cores() // options.cpus_per_trial, options.max_concurrent or num_trials, num_trials)
